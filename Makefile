@@ -1,0 +1,86 @@
+# pam_gotmpns: a /tmp of one's own for every login.
+#
+#   make build      the three files of the module, into build/
+#   make install    into the system (see the variables), as root
+#   make uninstall  and out of it again
+#   make demo       shows what a session sees, in a disposable root; as root
+#   make test       lint, and all tests; as root
+#   make check      what needs no root: lint, build, go test ./...
+#   make fuzz       the fuzz targets, FUZZTIME each
+#   make bench      open_session beside pam_namespace; writes docs/benchmarks.md; as root
+#   make setup      the Debian packages and the Go that all this needs; as root
+#   make clean      removes build/
+#
+# Variables:
+#   DESTDIR     where a package is put together (empty: the system itself)
+#   PREFIX      /usr/local; the worker is told to the module when it is built
+#   LIBEXECDIR  $(PREFIX)/libexec/gotmpns: gotmpns-worker and gotmpns-session.so
+#   PAMDIR      where PAM looks for modules
+#   CONFDIR     /etc/security
+#   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual
+#   FUZZTIME    10s
+
+PREFIX     ?= /usr/local
+LIBEXECDIR ?= $(PREFIX)/libexec/gotmpns
+MULTIARCH  := $(shell $(CC) -print-multiarch 2>/dev/null)
+PAMDIR     ?= /usr/lib/$(if $(MULTIARCH),$(MULTIARCH)/)security
+CONFDIR    ?= /etc/security
+FUZZTIME   ?= 10s
+GO         ?= $(shell test/setup --go)
+export GO
+
+STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Werror
+HARDEN  := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+RELRO   := -Wl,-z,relro,-z,now,-z,noexecstack
+CFLAGS  ?= -O2 -g
+SHIM    := args request reply worker commit shim
+# Relocations take less than half the file, and less time, when packed
+# (glibc 2.36, binutils 2.38: Debian 12 has both).
+PACKED  := -Wl,-z,pack-relative-relocs
+
+.PHONY: build install uninstall demo test check lint fuzz bench setup clean FORCE
+
+build: build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so
+
+# The place of the worker is compiled in: another place is another module.
+build/place: FORCE
+	@mkdir -p build
+	@echo '$(LIBEXECDIR)/gotmpns-worker' | cmp -s - $@ || echo '$(LIBEXECDIR)/gotmpns-worker' > $@
+
+build/%.o: c/%.c c/shim.h c/wire.h build/place
+	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC -fvisibility=hidden \
+	  -DGOTMPNS_WORKER='"$(LIBEXECDIR)/gotmpns-worker"' -c -o $@ $<
+
+build/pam_gotmpns.so: $(SHIM:%=build/%.o) c/pam_gotmpns.map
+	$(CC) $(CFLAGS) $(LDFLAGS) $(RELRO) -shared -Wl,--version-script=c/pam_gotmpns.map \
+	  -Wl,-z,defs -o $@ $(SHIM:%=build/%.o) -lpam
+
+build/gotmpns-worker: c/launcher.c c/wire.h
+	@mkdir -p build
+	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIE -pie $(LDFLAGS) $(RELRO) -o $@ c/launcher.c
+
+build/gotmpns-session.so: FORCE
+	@mkdir -p build
+	CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath \
+	  -ldflags '-s -w -extldflags "$(RELRO) $(PACKED)"' -o $@ ./pam_gotmpns
+	@rm -f build/gotmpns-session.h
+
+install: build
+	install -d $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR)
+	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
+	install -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/
+	test -e $(DESTDIR)$(CONFDIR)/gotmpns.toml || \
+	  install -m 0644 internal/config/gotmpns.toml $(DESTDIR)$(CONFDIR)/gotmpns.toml
+	install -m 0644 build/pam_gotmpns.so $(DESTDIR)$(PAMDIR)/
+
+# The module first: a login in between finds it or not, but never half of it.
+# The configuration is the administrator's and stays.
+uninstall:
+	@! grep -rls pam_gotmpns $(DESTDIR)/etc/pam.d 2>/dev/null || \
+	  { echo 'take pam_gotmpns.so out of the files above first, or logins may fail' >&2; exit 1; }
+	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so
+	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so
+	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBEXECDIR) 2>/dev/null || true
+
+clean:
+	rm -rf build

@@ -1,0 +1,92 @@
+/* The words behind the module's name in a PAM stack. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include <security/pam_ext.h>
+
+#include "shim.h"
+
+#define DEFAULT_CONFIG "/etc/security/gotmpns.toml"
+#define DEFAULT_SOCKET "/run/gotmpns/broker.sock"
+#define DEFAULT_TIMEOUT 5u
+#define LONGEST_TIMEOUT 600u
+
+#ifndef GOTMPNS_WORKER
+#error "GOTMPNS_WORKER must name the installed worker; build with make"
+#endif
+
+/* The rest of ARG behind PREFIX, or NULL where it does not start with that. */
+static const char *value_of(const char *arg, const char *prefix)
+{
+	size_t length = strlen(prefix);
+
+	return strncmp(arg, prefix, length) == 0 ? arg + length : NULL;
+}
+
+static bool parse_path(const char *value, const char **path)
+{
+	if (value[0] != '/' || strlen(value) >= PATH_MAX)
+		return false;
+	*path = value;
+	return true;
+}
+
+static bool parse_seconds(const char *value, unsigned *seconds)
+{
+	char *end = NULL;
+	unsigned long number;
+
+	if (value[0] < '0' || value[0] > '9')
+		return false;
+	errno = 0;
+	number = strtoul(value, &end, 10);
+	if (errno != 0 || *end != '\0' || number < 1 || number > LONGEST_TIMEOUT)
+		return false;
+	*seconds = (unsigned)number;
+	return true;
+}
+
+static bool parse_one(const char *arg, struct args *args)
+{
+	const char *value;
+
+	if (strcmp(arg, "debug") == 0) {
+		args->debug = true;
+		return true;
+	}
+	if ((value = value_of(arg, "config=")) != NULL)
+		return parse_path(value, &args->config);
+	if ((value = value_of(arg, "worker=")) != NULL)
+		return parse_path(value, &args->worker);
+	if ((value = value_of(arg, "timeout=")) != NULL)
+		return parse_seconds(value, &args->timeout);
+	if ((value = value_of(arg, "socket=")) != NULL) {
+		if (strcmp(value, "none") == 0) {
+			args->socket = NULL;
+			return true;
+		}
+		return parse_path(value, &args->socket);
+	}
+	return false;
+}
+
+void args_parse(pam_handle_t *pamh, int argc, const char **argv, struct args *args)
+{
+	*args = (struct args){
+		.config = DEFAULT_CONFIG,
+		.worker = GOTMPNS_WORKER,
+		.socket = DEFAULT_SOCKET,
+		.timeout = DEFAULT_TIMEOUT,
+	};
+	for (int i = 0; i < argc; i++) {
+		/* A slip of the pen in a PAM stack must not lock anybody out. */
+		if (argv[i] != NULL && !parse_one(argv[i], args))
+			pam_syslog(pamh, LOG_ERR,
+				   "cannot use the module argument \"%.200s\", going on without it: "
+				   "known are debug, config=/FILE, worker=/FILE, "
+				   "socket=/PATH|none, timeout=SECONDS (1 to %u)",
+				   argv[i], LONGEST_TIMEOUT);
+	}
+}

@@ -1,0 +1,302 @@
+package config
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// compareRules lets go-cmp look into rules by what they say.
+var compareRules = cmp.Comparer(func(a, b policy.Rule) bool { return a == b })
+
+// mine is a loader for files of whoever runs the test.
+func mine() loader { return loader{owner: uint32(os.Geteuid())} }
+
+func put(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func rules(t *testing.T, texts ...string) []policy.Rule {
+	t.Helper()
+	var list []policy.Rule
+	for _, text := range texts {
+		rule, err := policy.ParseRule(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, rule)
+	}
+	return list
+}
+
+func TestTheFileThatShipsIsTheDefault(t *testing.T) {
+	path, err := filepath.Abs("gotmpns.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := mine().load(put(t, filepath.Join(t.TempDir(), "gotmpns.toml"), string(copied)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(policy.Default(), got, compareRules); diff != "" {
+		t.Errorf("gotmpns.toml is not the default (-default +file):\n%s", diff)
+	}
+}
+
+func TestTheFileThatShipsExplainsEveryKey(t *testing.T) {
+	text, err := os.ReadFile("gotmpns.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []struct {
+		of    any
+		known []string
+	}{{document{}, topKeys}, {privateTable{}, privateKeys}, {bindTable{}, bindKeys}} {
+		var keys []string
+		for field := range fields(table.of) {
+			keys = append(keys, field)
+			if !bytes.Contains(text, []byte(field+" ")) && !bytes.Contains(text, []byte("[["+field+"]]")) {
+				t.Errorf("gotmpns.toml does not mention %q", field)
+			}
+		}
+		if diff := cmp.Diff(keys, table.known); diff != "" {
+			t.Errorf("the keys of %T and those that errors name differ:\n%s", table.of, diff)
+		}
+	}
+}
+
+func fields(of any) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		typ := reflect.TypeOf(of)
+		for i := range typ.NumField() {
+			if !yield(typ.Field(i).Tag.Get("toml")) {
+				return
+			}
+		}
+	}
+}
+
+func TestWithoutAFileTheDefaultsHold(t *testing.T) {
+	l := mine()
+	l.optional = true
+	got, err := l.load(filepath.Join(t.TempDir(), "none.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(policy.Default(), got, compareRules); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAFileThatWasNamedMustBeThere(t *testing.T) {
+	if _, err := mine().load(filepath.Join(t.TempDir(), "none.toml")); err == nil {
+		t.Error("a missing config=FILE passes for the defaults")
+	}
+}
+
+func TestDropInsOverrideAndAdd(t *testing.T) {
+	dir := t.TempDir()
+	main := put(t, dir+"/gotmpns.toml", "exempt = [\"carol\"]\npropagation = \"slave\"\n"+
+		"[[private]]\ntarget = \"/tmp\"\n[[private]]\ntarget = \"/var/tmp\"\n"+
+		"[[bind]]\nsource = \"/a\"\ntarget = \"/etc/hosts\"\n")
+	put(t, dir+"/gotmpns.d/20-second.toml", "propagation = \"private\"\n[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\nsize = \"2G\"\ninodes = 7\nshare = []\n")
+	put(t, dir+"/gotmpns.d/10-first.toml", "propagation = \"auto\"\nenvironment = \"keep\"\n[[private]]\ntarget = \"/dev/shm\"\nfor = [\"@students\"]\nscope = \"session\"\n"+
+		"[[bind]]\nsource = \"/b\"\ntarget = \"/etc/hosts\"\nread_only = true\nrecursive = true\n")
+	put(t, dir+"/gotmpns.d/README", "not = [a drop-in")
+	put(t, dir+"/gotmpns.d/.hidden.toml", "nor this")
+	got, err := mine().load(main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := policy.Policy{
+		Exempt: rules(t, "carol"), Propagation: policy.PropagationPrivate, Environment: policy.Keep,
+		Private: []policy.Private{
+			{Target: "/var/tmp", Kind: policy.Directory, Scope: policy.User},
+			{Target: "/dev/shm", Kind: policy.Directory, Scope: policy.Session, For: rules(t, "@students")},
+			{Target: "/tmp", Kind: policy.Tmpfs, Scope: policy.User, Size: 2 << 30, Inodes: 7, Share: []string{}},
+		},
+		Bind: []policy.Bind{{Source: "/b", Target: "/etc/hosts", Recursive: true, ReadOnly: true}},
+	}
+	if diff := cmp.Diff(want, got, compareRules); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestADropInAloneReplacesTheBuiltInList(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir+"/gotmpns.d/a.toml", "[[private]]\ntarget = \"/var/tmp\"\n")
+	l := mine()
+	l.optional = true
+	got, err := l.load(dir + "/gotmpns.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Private) != 1 || got.Private[0].Target != "/var/tmp" {
+		t.Errorf("private = %+v", got.Private)
+	}
+}
+
+// Each file of testdata/mistakes has its errors beside it; they are what an
+// administrator who is locked out reads.
+func TestMistakes(t *testing.T) {
+	files, err := filepath.Glob("testdata/mistakes/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no testdata", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := put(t, t.TempDir()+"/gotmpns.toml", string(text))
+			_, err = mine().load(path)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			got := strings.ReplaceAll(strings.ReplaceAll(err.Error(), path, "gotmpns.toml"), "; gotmpns.toml", "\ngotmpns.toml") + "\n"
+			golden := strings.TrimSuffix(file, ".toml") + ".errors"
+			if *update {
+				put(t, golden, got)
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestFilesThatAreNotToBeTrusted(t *testing.T) {
+	good := "propagation = \"slave\"\n"
+	cases := map[string]struct {
+		make func(path string) error
+		want string
+	}{
+		"writable by the group": {func(p string) error { return writeMode(p, good, 0o664) }, "others can write to it"},
+		"writable by all":       {func(p string) error { return writeMode(p, good, 0o666) }, "others can write to it"},
+		"a symbolic link": {func(p string) error {
+			return os.Symlink("/etc/hostname", p)
+		}, "symbolic link"},
+		"a FIFO":      {func(p string) error { return unix.Mkfifo(p, 0o644) }, "not a regular file"},
+		"a directory": {func(p string) error { return os.Mkdir(p, 0o755) }, "not a regular file"},
+		"1 GiB":       {func(p string) error { return sparse(p, 1<<30) }, "more than 1048576 bytes"},
+		"not UTF-8":   {func(p string) error { return writeMode(p, "# \xff\xfe\n", 0o644) }, "not UTF-8"},
+	}
+	for name, c := range cases {
+		for _, place := range []string{"gotmpns.toml", "gotmpns.d/50.toml"} {
+			t.Run(name+" as "+place, func(t *testing.T) {
+				dir := t.TempDir()
+				if err := os.Mkdir(dir+"/gotmpns.d", 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.make(filepath.Join(dir, place)); err != nil {
+					t.Fatal(err)
+				}
+				l := mine()
+				l.optional = place != "gotmpns.toml"
+				_, err := l.load(dir + "/gotmpns.toml")
+				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), place) {
+					t.Errorf("error is %v, want %q with the file's name", err, c.want)
+				}
+			})
+		}
+	}
+}
+
+func TestAFileOfSomebodyElse(t *testing.T) {
+	l := mine()
+	l.owner++
+	_, err := l.load(put(t, t.TempDir()+"/gotmpns.toml", ""))
+	if err == nil || !strings.Contains(err.Error(), "belongs to uid") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestADropInDirectoryThatOthersCanWrite(t *testing.T) {
+	dir := t.TempDir()
+	path := put(t, dir+"/gotmpns.toml", "")
+	if err := os.Mkdir(dir+"/gotmpns.d", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir+"/gotmpns.d", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mine().load(path); err == nil || !strings.Contains(err.Error(), "others can write") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func writeMode(path, text string, mode os.FileMode) error {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
+}
+
+func sparse(path string, size int64) error {
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		return err
+	}
+	return os.Truncate(path, size)
+}
+
+// Whatever is in a file, it is a policy or an error that names the file.
+func FuzzDecode(f *testing.F) {
+	shipped, err := os.ReadFile("gotmpns.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(shipped)
+	mistakes, _ := filepath.Glob("testdata/mistakes/*.toml")
+	for _, file := range mistakes {
+		if text, err := os.ReadFile(file); err == nil {
+			f.Add(text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file, err := decode("FILE", text)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "FILE") {
+				t.Errorf("the error %q does not name the file", err)
+			}
+			return
+		}
+		m := merger{policy: policy.Default()}
+		m.add(file)
+		if err := m.check(); err != nil {
+			return
+		}
+		for _, p := range m.policy.Private {
+			if unfitTarget(p.Target) != "" || slices.ContainsFunc(p.Share, func(s string) bool { return unfitShare(s) != "" }) {
+				t.Errorf("%+v passes", p)
+			}
+		}
+	})
+}

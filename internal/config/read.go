@@ -1,0 +1,106 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/mountfd"
+)
+
+const (
+	largest         = 1 << 20
+	writableByOther = 0o022
+)
+
+// read returns what is in a file of root's. It is looked at as a place first:
+// a FIFO or a device is never opened.
+func (l loader) read(path string) ([]byte, error) {
+	root, err := mountfd.Root()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	place, err := mountfd.Open(root, path)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Close()
+	if err := l.judge(place, unix.S_IFREG); err != nil {
+		return nil, err
+	}
+	f, err := mountfd.OpenRegular(root, path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// Once more, for it may be another file by now.
+	if err := l.judge(f, unix.S_IFREG); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, largest+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot read %s: %w", path, err)
+	case len(text) > largest:
+		return nil, fmt.Errorf("cannot use %s: it has more than %d bytes", path, largest)
+	case !utf8.Valid(text):
+		return nil, fmt.Errorf("cannot use %s: it is not UTF-8", path)
+	}
+	return text, nil
+}
+
+// judge refuses what others than its owner could have written.
+func (l loader) judge(f *os.File, kind uint32) error {
+	info, err := mountfd.Stat(f)
+	switch {
+	case err != nil:
+		return err
+	case info.Type != kind && kind == unix.S_IFREG:
+		return fmt.Errorf("cannot use %s: it is not a regular file", f.Name())
+	case info.Type != kind:
+		return fmt.Errorf("cannot use %s: it is not a directory", f.Name())
+	case info.UID != l.owner:
+		return fmt.Errorf("cannot trust %s: it belongs to uid %d; run \"chown root %s\" if what is in it is yours", f.Name(), info.UID, f.Name())
+	case info.Mode&writableByOther != 0:
+		return fmt.Errorf("cannot trust %s: others can write to it (mode %#o); run \"chmod go-w %s\" if what is in it is yours",
+			f.Name(), info.Mode, f.Name())
+	}
+	return nil
+}
+
+// dropIns lists the *.toml of a directory by name; none is no error.
+func (l loader) dropIns(directory string) ([]string, error) {
+	root, err := mountfd.Root()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	dir, err := mountfd.ReadDir(root, directory)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if err := l.judge(dir, unix.S_IFDIR); err != nil {
+		return nil, err
+	}
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", directory, err)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return !strings.HasSuffix(name, ".toml") || strings.HasPrefix(name, ".")
+	})
+	slices.Sort(names)
+	return names, nil
+}

@@ -1,0 +1,181 @@
+package instance
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/mountfd"
+	"gotmpns/internal/state"
+)
+
+// prefix begins the name of every base that is made on a target's own file
+// system; tmpfiles.d and the age-based cleaner know it too.
+const prefix = "gotmpns-"
+
+const writableByOthers = 0o022
+
+// base is the open base of one target, and the name to call it by.
+type base struct {
+	dir  *os.File
+	info mountfd.Info
+}
+
+// configuredBase opens a base that the administrator names. Nobody but root
+// may be able to replace any directory on the way to it.
+func (s *Store) configuredBase(name string) (base, error) {
+	parent, err := s.trustedParent(path.Dir(name))
+	if err != nil {
+		return base{}, err
+	}
+	defer parent.Close()
+	last := path.Base(name)
+	if err := unix.Mkdirat(int(parent.Fd()), last, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return base{}, fmt.Errorf("cannot make the base %s: %w", name, err)
+	}
+	dir, err := mountfd.OpenDir(parent, last)
+	if err != nil {
+		return base{}, err
+	}
+	info, err := mountfd.Stat(dir)
+	if err != nil {
+		return base{}, err
+	}
+	if why := unfit(info); why != "" {
+		return base{}, fmt.Errorf("cannot use the base %s: %s; it has to belong to root with mode 0700", name, why)
+	}
+	return base{dir, info}, nil
+}
+
+func (s *Store) trustedParent(name string) (*os.File, error) {
+	for at := name; ; at = path.Dir(at) {
+		dir, err := mountfd.OpenDir(s.view.Host, at)
+		if err != nil {
+			return nil, err
+		}
+		info, err := mountfd.Stat(dir)
+		dir.Close()
+		if err != nil {
+			return nil, err
+		}
+		if info.UID != 0 || info.Mode&writableByOthers != 0 {
+			return nil, fmt.Errorf("cannot trust %s on the way to the base: it belongs to uid %d with mode %#o, "+
+				"so others than root can replace what is in it", at, info.UID, info.Mode)
+		}
+		if at == "/" {
+			return mountfd.OpenDir(s.view.Host, name)
+		}
+	}
+}
+
+// unfit says why a directory cannot be a base.
+func unfit(info mountfd.Info) string {
+	switch {
+	case !info.IsDir():
+		return "it is not a directory"
+	case info.UID != 0:
+		return fmt.Sprintf("it belongs to uid %d", info.UID)
+	case info.Mode != 0o700:
+		return fmt.Sprintf("its mode is %#o", info.Mode)
+	}
+	return ""
+}
+
+// randomBase opens the base on the target's own file system, which only the
+// record knows by name; where that no longer fits, a new one is made.
+func (s *Store) randomBase(target Target) (base, error) {
+	if b, _ := s.recordedBase(target); b.dir != nil {
+		return b, nil
+	}
+	if err := s.lock(); err != nil {
+		return base{}, err
+	}
+	b, why := s.recordedBase(target) // somebody may have been quicker
+	if b.dir != nil {
+		return b, nil
+	}
+	if why != "" {
+		s.remark("the base of %s is made anew: %s; what was in it is out of reach", target.Path, why)
+	}
+	return s.newBase(target)
+}
+
+// HasBase says that target has had a base on its own file system since boot.
+func (s *Store) HasBase(target string) bool {
+	_, ok := s.state.Base(target)
+	return ok
+}
+
+// recordedBase returns no base where there is none to be used, and why not
+// where there should have been one.
+func (s *Store) recordedBase(target Target) (base, string) {
+	record, ok := s.state.Base(target.Path)
+	if !ok {
+		return base{}, ""
+	}
+	dir, err := mountfd.OpenDir(target.Dir, record.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return base{}, record.Name + " is gone"
+	}
+	if err != nil {
+		return base{}, err.Error()
+	}
+	info, err := mountfd.Stat(dir)
+	if err != nil {
+		return base{}, err.Error()
+	}
+	if info.ID != record.ID {
+		return base{}, record.Name + " is not the directory that was made"
+	}
+	if why := unfit(info); why != "" {
+		return base{}, record.Name + ": " + why
+	}
+	return base{dir, info}, ""
+}
+
+func (s *Store) newBase(target Target) (base, error) {
+	if err := canHoldBase(target); err != nil {
+		return base{}, err
+	}
+	const tries = 8
+	for range tries {
+		name := prefix + state.Random()
+		err := unix.Mkdirat(int(target.Dir.Fd()), name, 0o700)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return base{}, fmt.Errorf("cannot make the base %s/%s: %w", target.Path, name, err)
+		}
+		dir, err := mountfd.OpenDir(target.Dir, name)
+		if err != nil {
+			return base{}, err
+		}
+		info, err := mountfd.Stat(dir)
+		if err != nil {
+			return base{}, err
+		}
+		if why := unfit(info); why != "" {
+			return base{}, fmt.Errorf("cannot use the new base %s/%s: %s", target.Path, name, why)
+		}
+		return base{dir, info}, s.state.SetBase(target.Path, state.Base{Name: name, ID: info.ID})
+	}
+	return base{}, fmt.Errorf("cannot make a base in %s: all %d names tried were taken", target.Path, tries)
+}
+
+// canHoldBase wants a directory in which only root can rename root's own.
+func canHoldBase(target Target) error {
+	switch {
+	case target.Info.UID != 0:
+		return fmt.Errorf("cannot keep instances in %s: it belongs to uid %d, not to root; name a base for it in the configuration",
+			target.Path, target.Info.UID)
+	case target.Info.Mode&writableByOthers != 0 && target.Info.Mode&unix.S_ISVTX == 0:
+		return fmt.Errorf("cannot keep instances in %s: others can write to it and its mode %#o has no sticky bit; "+
+			"run \"chmod +t %s\" or name a base for it in the configuration", target.Path, target.Info.Mode, target.Path)
+	}
+	return nil
+}

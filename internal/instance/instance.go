@@ -1,0 +1,319 @@
+// Package instance makes and finds the directories that sessions see as
+// theirs.
+//
+// A base is a directory that only root can enter; in it, each user has an
+// instance, named by uid, and beside it a symbolic link UID.user to the name it
+// was made for (a link, because it is written in one go and nobody follows it).
+// Both are verified each time. What fails is refused, never mended: somebody
+// has been at it, and only a person can say who. The one exception is a base or
+// an instance that is plainly no longer ours to use; a new one is made then, and
+// the old one stays where it is, out of everybody's reach.
+//
+// An instance looks like its target: same owner, same mode (root and 1777 for
+// /tmp), same SELinux label, so that programs with another uid work inside.
+//
+// Everything is done by descriptor, on the thread that entered the host's view.
+package instance
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/account"
+	"gotmpns/internal/mountfd"
+	"gotmpns/internal/state"
+	"gotmpns/internal/view"
+)
+
+// Target is a target as the host sees it.
+type Target struct {
+	Path string
+	Dir  *os.File // a place (O_PATH)
+	Info mountfd.Info
+}
+
+// Owner is whose instance is wanted.
+type Owner struct {
+	UID     uint32
+	User    string
+	Session string // not empty: an instance for this session alone
+}
+
+func (o Owner) name() string {
+	name := strconv.FormatUint(uint64(o.UID), 10)
+	if o.Session != "" {
+		name += "." + o.Session
+	}
+	return name
+}
+
+// Store makes and finds instances for one login.
+type Store struct {
+	Remarks []string // what somebody should know, for the log
+	Hold    bool     // Close has to wait until the login process has committed
+
+	view   *view.View
+	state  *state.Dir
+	unlock func()
+}
+
+// NewStore serves one login.
+func NewStore(v *view.View, s *state.Dir) *Store {
+	return &Store{view: v, state: s}
+}
+
+// Close lets others make bases and instances.
+func (s *Store) Close() {
+	if s.unlock != nil {
+		s.unlock()
+		s.unlock = nil
+	}
+}
+
+// lock is taken once and kept: what is made for this login is of one piece.
+func (s *Store) lock() error {
+	if s.unlock != nil {
+		return nil
+	}
+	unlock, err := s.state.Lock()
+	s.unlock = unlock
+	return err
+}
+
+func (s *Store) remark(format string, args ...any) {
+	s.Remarks = append(s.Remarks, fmt.Sprintf(format, args...))
+}
+
+func (s *Store) openBase(target Target, configured string) (base, error) {
+	if configured != "" {
+		return s.configuredBase(configured)
+	}
+	return s.randomBase(target)
+}
+
+// Directory returns the owner's instance of kind directory, as a place; it is
+// made where it is missing.
+func (s *Store) Directory(target Target, configured string, owner Owner) (*os.File, error) {
+	b, err := s.openBase(target, configured)
+	if err != nil {
+		return nil, err
+	}
+	defer b.dir.Close()
+	if dir, err := s.find(b, target, owner); dir != nil || err != nil {
+		return dir, err
+	}
+	if err := s.lock(); err != nil {
+		return nil, err
+	}
+	if dir, err := s.find(b, target, owner); dir != nil || err != nil {
+		return dir, err
+	}
+	if err := s.setAside(b, owner); err != nil {
+		return nil, err
+	}
+	if err := s.create(b, target, owner); err != nil {
+		return nil, err
+	}
+	dir, err := s.find(b, target, owner)
+	if dir == nil && err == nil {
+		err = fmt.Errorf("cannot find the instance %s/%s that was just made", b.dir.Name(), owner.name())
+	}
+	return dir, err
+}
+
+// find returns the instance where there is one that is the owner's, and
+// nothing where one has to be made.
+//
+// The name is read before the instance is opened: when a uid has changed hands,
+// the old instance goes before the new name comes, so a name that fits is never
+// followed by an instance that does not.
+func (s *Store) find(b base, target Target, owner Owner) (*os.File, error) {
+	name, err := s.madeFor(b, owner)
+	if name == "" || err != nil {
+		return nil, err
+	}
+	if name != owner.User {
+		same, err := account.IsNameOf(owner.UID, name)
+		if err != nil || !same {
+			return nil, err
+		}
+	}
+	dir, err := mountfd.Open(b.dir, owner.name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := verify(dir, b, target); err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+// madeFor reads the name that an instance was made for.
+func (s *Store) madeFor(b base, owner Owner) (string, error) {
+	var text [4096]byte
+	n, err := unix.Readlinkat(int(b.dir.Fd()), owner.name()+".user", text[:])
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("cannot read %s/%s.user: %w", b.dir.Name(), owner.name(), err)
+	}
+	return string(text[:n]), nil
+}
+
+func verify(dir *os.File, b base, target Target) error {
+	info, err := mountfd.Stat(dir)
+	if err != nil {
+		return err
+	}
+	want := target.Info
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("cannot use the instance %s: it is not a directory; remove it, it will be made anew", dir.Name())
+	case info.Device != b.info.Device || info.MountRoot:
+		return fmt.Errorf("cannot use the instance %s: something is mounted there; unmount it", dir.Name())
+	case info.UID != want.UID || info.GID != want.GID || info.Mode != want.Mode:
+		return fmt.Errorf("cannot use the instance %s: it belongs to %d:%d with mode %#o, and %s to %d:%d with %#o; "+
+			"make them the same, or remove the instance",
+			dir.Name(), info.UID, info.GID, info.Mode, target.Path, want.UID, want.GID, want.Mode)
+	}
+	return nil
+}
+
+// setAside moves away what goes by the owner's uid and is not the owner's: the
+// files of somebody who had the uid before, or a making that was cut short.
+func (s *Store) setAside(b base, owner Owner) error {
+	old := owner.name() + ".old-" + state.Random()
+	fd := int(b.dir.Fd())
+	err := unix.Renameat2(fd, owner.name(), fd, old, unix.RENAME_NOREPLACE)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+	case err != nil:
+		return fmt.Errorf("cannot set aside %s/%s: %w", b.dir.Name(), owner.name(), err)
+	default:
+		s.remark("uid %d has a new owner, %s: the old files are set aside in %s/%s", owner.UID, owner.User, b.dir.Name(), old)
+	}
+	if err := unix.Unlinkat(fd, owner.name()+".user", 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("cannot remove %s/%s.user: %w", b.dir.Name(), owner.name(), err)
+	}
+	return nil
+}
+
+// create makes the instance under another name and puts it in place whole.
+func (s *Store) create(b base, target Target, owner Owner) error {
+	fd := int(b.dir.Fd())
+	temporary := ".new-" + state.Random()
+	if err := unix.Mkdirat(fd, temporary, 0o700); err != nil {
+		return fmt.Errorf("cannot make an instance in %s: %w", b.dir.Name(), err)
+	}
+	err := resemble(b.dir, temporary, target)
+	if err == nil {
+		err = unix.Symlinkat(owner.User, fd, owner.name()+".user")
+	}
+	if err == nil {
+		err = unix.Renameat2(fd, temporary, fd, owner.name(), unix.RENAME_NOREPLACE)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(fd, temporary, unix.AT_REMOVEDIR)
+		return fmt.Errorf("cannot make the instance %s/%s: %w", b.dir.Name(), owner.name(), err)
+	}
+	return nil
+}
+
+// resemble gives a directory the target's owner, mode and label.
+func resemble(parent *os.File, name string, target Target) error {
+	dir, err := mountfd.ReadDir(parent, name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Fchown(int(dir.Fd()), int(target.Info.UID), int(target.Info.GID)); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(int(dir.Fd()), target.Info.Mode); err != nil {
+		return err
+	}
+	label, err := labelOf(target)
+	if err != nil {
+		return err
+	}
+	return mountfd.SetSELinuxLabel(dir, label)
+}
+
+func labelOf(target Target) (string, error) {
+	readable, err := mountfd.ReadDir(target.Dir, ".")
+	if err != nil {
+		return "", err
+	}
+	defer readable.Close()
+	return mountfd.SELinuxLabel(readable), nil
+}
+
+// OwnerOf says whose instance of target a directory is, by its identity.
+func (s *Store) OwnerOf(target Target, configured string, id mountfd.ID) (uid uint32, found bool) {
+	if t, ok := s.state.FindTmpfs(target.Path, id); ok {
+		return t.UID, true
+	}
+	b, err := s.existingBase(target, configured)
+	if err != nil || b.dir == nil {
+		return 0, false
+	}
+	defer b.dir.Close()
+	if b.info.Device != id.Device {
+		return 0, false
+	}
+	readable, err := mountfd.ReadDir(b.dir, ".")
+	if err != nil {
+		return 0, false
+	}
+	defer readable.Close()
+	names, err := readable.Readdirnames(-1)
+	if err != nil {
+		return 0, false
+	}
+	for _, name := range names {
+		if uid, ok := uidOf(name); ok && isFile(b.dir, name, id) {
+			return uid, true
+		}
+	}
+	return 0, false
+}
+
+func (s *Store) existingBase(target Target, configured string) (base, error) {
+	if configured != "" {
+		return s.configuredBase(configured)
+	}
+	b, _ := s.recordedBase(target)
+	return b, nil
+}
+
+// uidOf takes the uid from an instance's name, of a session's or set aside
+// among them, but not from the link beside it.
+func uidOf(name string) (uint32, bool) {
+	if strings.HasSuffix(name, ".user") {
+		return 0, false
+	}
+	number, _, _ := strings.Cut(name, ".")
+	uid, err := strconv.ParseUint(number, 10, 32)
+	return uint32(uid), err == nil
+}
+
+func isFile(dir *os.File, name string, id mountfd.ID) bool {
+	f, err := mountfd.Open(dir, name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := mountfd.Stat(f)
+	return err == nil && info.ID == id
+}

@@ -1,0 +1,254 @@
+// Package mountfd holds the system calls on which the module rests, one
+// function each: files and mounts are descriptors here, never paths.
+//
+// Every descriptor that is returned is close-on-exec and the caller's to
+// close. A file opened by [Open] is only a place (O_PATH): nothing that a user
+// may have put there, a FIFO or a device, is ever opened for real. A mount made
+// by [Clone] or [NewTmpfs] is detached: it hangs nowhere until somebody attaches
+// it with move_mount(2), and is gone with its last descriptor.
+//
+// open_tree(2), move_mount(2) and fsopen(2) came with Linux 5.2, openat2(2)
+// with 5.6, STATX_ATTR_MOUNT_ROOT with 5.8, mount_setattr(2) with 5.12.
+package mountfd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ID tells one file from every other, as long as one of them is held open or mounted.
+type ID struct {
+	Device uint64 // major << 32 | minor
+	Inode  uint64
+}
+
+// Info is what the module asks of a file, from one statx(2).
+type Info struct {
+	ID
+	Type      uint32 // unix.S_IFDIR and so on
+	Mode      uint32 // permission bits and setuid, setgid, sticky
+	UID, GID  uint32
+	MountRoot bool // a mount begins here
+}
+
+// IsDir says that the file is a directory.
+func (i Info) IsDir() bool { return i.Type == unix.S_IFDIR }
+
+// Open opens path below dir as a place (O_PATH). A leading slash means dir
+// itself; no component may be a symbolic link or lead above dir.
+func Open(dir *os.File, path string) (*os.File, error) {
+	return open(dir, path, unix.O_PATH)
+}
+
+// OpenDir is [Open] for what has to be a directory.
+func OpenDir(dir *os.File, path string) (*os.File, error) {
+	return open(dir, path, unix.O_PATH|unix.O_DIRECTORY)
+}
+
+// ReadDir opens a directory for reading and for changing its attributes.
+func ReadDir(dir *os.File, path string) (*os.File, error) {
+	return open(dir, path, unix.O_RDONLY|unix.O_DIRECTORY)
+}
+
+// OpenRegular opens what has been seen to be a regular file for reading; should
+// it be something else by now, opening it does not block.
+func OpenRegular(dir *os.File, path string) (*os.File, error) {
+	return open(dir, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+}
+
+func open(dir *os.File, path string, flags uint64) (*os.File, error) {
+	relative := strings.TrimLeft(path, "/")
+	if relative == "" {
+		relative = "."
+	}
+	// Not O_NOFOLLOW: with O_PATH it would open a link instead of refusing it.
+	how := unix.OpenHow{
+		Flags:   flags | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	name := join(dir, path)
+	for {
+		fd, err := unix.Openat2(int(dir.Fd()), relative, &how)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), name), nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+			continue // EAGAIN: a rename elsewhere made RESOLVE_BENEATH uncertain
+		case errors.Is(err, unix.ELOOP):
+			return nil, fmt.Errorf("cannot open %s: it is, or passes through, a symbolic link: %w", name, err)
+		default:
+			return nil, fmt.Errorf("cannot open %s: %w", name, err)
+		}
+	}
+}
+
+// join names a file for people; nothing is opened by this name.
+func join(dir *os.File, path string) string {
+	if strings.HasPrefix(path, "/") {
+		return path
+	}
+	return strings.TrimRight(dir.Name(), "/") + "/" + path
+}
+
+// Root opens the calling thread's root directory as a place.
+func Root() (*os.File, error) {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the root directory: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "/"), nil
+}
+
+// Stat asks for the attributes of an open file.
+func Stat(f *os.File) (Info, error) {
+	var st unix.Statx_t
+	const mask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID | unix.STATX_INO
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, mask, &st)
+	if err != nil {
+		return Info{}, fmt.Errorf("cannot statx %s: %w", f.Name(), err)
+	}
+	return Info{
+		ID:        ID{Device: uint64(st.Dev_major)<<32 | uint64(st.Dev_minor), Inode: st.Ino},
+		Type:      uint32(st.Mode) & unix.S_IFMT,
+		Mode:      uint32(st.Mode) &^ unix.S_IFMT,
+		UID:       st.Uid,
+		GID:       st.Gid,
+		MountRoot: st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
+	}, nil
+}
+
+// Flags returns the attributes (MOUNT_ATTR_NOSUID, _NODEV, _NOEXEC) of the
+// mount that f lies on.
+func Flags(f *os.File) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("cannot statfs %s: %w", f.Name(), err)
+	}
+	var attr uint64
+	for _, pair := range [...]struct{ st, attr uint64 }{
+		{unix.ST_NOSUID, unix.MOUNT_ATTR_NOSUID},
+		{unix.ST_NODEV, unix.MOUNT_ATTR_NODEV},
+		{unix.ST_NOEXEC, unix.MOUNT_ATTR_NOEXEC},
+	} {
+		if uint64(st.Flags)&pair.st != 0 {
+			attr |= pair.attr
+		}
+	}
+	return attr, nil
+}
+
+// Clone makes a detached bind mount of f, with the mounts below it where
+// recursive is set. f has to lie in the calling thread's mount namespace.
+func Clone(f *os.File, recursive bool) (*os.File, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	fd, err := unix.OpenTree(int(f.Fd()), "", flags)
+	if err != nil {
+		return nil, fmt.Errorf("cannot clone the mount at %s (open_tree): %w%s", f.Name(), err, kernelHint(err))
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// SetAttr changes a detached mount: attributes to add (unix.MOUNT_ATTR_*) and
+// its propagation (unix.MS_SLAVE or unix.MS_PRIVATE).
+func SetAttr(mount *os.File, add uint64, propagation uint64, recursive bool) error {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	attr := unix.MountAttr{Attr_set: add, Propagation: propagation}
+	if err := unix.MountSetattr(int(mount.Fd()), "", flags, &attr); err != nil {
+		return fmt.Errorf("cannot set the attributes of the mount of %s (mount_setattr): %w%s", mount.Name(), err, kernelHint(err))
+	}
+	return nil
+}
+
+// Tmpfs is what [NewTmpfs] makes.
+type Tmpfs struct {
+	Size, Inodes  uint64 // 0: the kernel's default
+	Mode          uint32
+	UID, GID      uint32
+	Flags         uint64 // MOUNT_ATTR_*
+	SELinuxLabel  string // of its root directory; empty: the policy's default
+	SourceInTable string // the first column of /proc/mounts
+}
+
+// NewTmpfs makes a detached tmpfs mount. Its descriptor serves as a directory too.
+func NewTmpfs(t Tmpfs) (*os.File, error) {
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a tmpfs (fsopen): %w%s", err, kernelHint(err))
+	}
+	defer unix.Close(fs)
+	for _, option := range tmpfsOptions(t) {
+		if err := unix.FsconfigSetString(fs, option[0], option[1]); err != nil {
+			return nil, fmt.Errorf("cannot set the tmpfs option %s=%s: %w", option[0], option[1], err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return nil, fmt.Errorf("cannot make a tmpfs (fsconfig): %w", err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(t.Flags))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a tmpfs (fsmount): %w", err)
+	}
+	return os.NewFile(uintptr(fd), "tmpfs"), nil
+}
+
+func tmpfsOptions(t Tmpfs) [][2]string {
+	options := [][2]string{
+		{"source", t.SourceInTable},
+		{"mode", strconv.FormatUint(uint64(t.Mode), 8)},
+		{"uid", strconv.FormatUint(uint64(t.UID), 10)},
+		{"gid", strconv.FormatUint(uint64(t.GID), 10)},
+	}
+	if t.Size != 0 {
+		options = append(options, [2]string{"size", strconv.FormatUint(t.Size, 10)})
+	}
+	if t.Inodes != 0 {
+		options = append(options, [2]string{"nr_inodes", strconv.FormatUint(t.Inodes, 10)})
+	}
+	if t.SELinuxLabel != "" {
+		options = append(options, [2]string{"rootcontext", t.SELinuxLabel})
+	}
+	return options
+}
+
+// SELinuxLabel returns the security context of f, which must be open for
+// reading; empty where there is none.
+func SELinuxLabel(f *os.File) string {
+	var label [256]byte
+	n, err := unix.Fgetxattr(int(f.Fd()), "security.selinux", label[:])
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(string(label[:n]), "\x00")
+}
+
+// SetSELinuxLabel gives f, open for reading, a security context; none is no error.
+func SetSELinuxLabel(f *os.File, label string) error {
+	if label == "" {
+		return nil
+	}
+	if err := unix.Fsetxattr(int(f.Fd()), "security.selinux", append([]byte(label), 0), 0); err != nil {
+		return fmt.Errorf("cannot label %s as %s: %w", f.Name(), label, err)
+	}
+	return nil
+}
+
+func kernelHint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOSYS):
+		return "; Linux 5.12 or later is needed, and a container's filter has to let the call through"
+	case errors.Is(err, unix.EPERM):
+		return "; CAP_SYS_ADMIN is needed, also inside a container"
+	}
+	return ""
+}

@@ -1,0 +1,176 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gotmpns/internal/policy"
+)
+
+// choice is what of a policy concerns one login.
+type choice struct {
+	private []policy.Private // to be attached, outer ones first
+	bind    []policy.Bind
+	detach  []string // to be taken away before
+	places  map[string]Place
+	policy  policy.Policy
+}
+
+func choose(p policy.Policy, f Facts) choice {
+	c := choice{places: f.Places, policy: p}
+	for _, private := range p.Private {
+		if isFor(private.For, f.Subject) {
+			c.private = append(c.private, private)
+		}
+		if f.Places[private.Target].Caller != Host {
+			c.detach = append(c.detach, private.Target)
+		}
+	}
+	for _, bind := range p.Bind {
+		if isFor(bind.For, f.Subject) {
+			c.bind = append(c.bind, bind)
+		}
+		if c.sourceOf(bind).InPlace && !slices.Contains(c.detach, bind.Target) {
+			c.detach = append(c.detach, bind.Target)
+		}
+	}
+	slices.SortStableFunc(c.private, func(a, b policy.Private) int { return depth(a.Target) - depth(b.Target) })
+	slices.SortStableFunc(c.bind, func(a, b policy.Bind) int { return depth(a.Target) - depth(b.Target) })
+	return c
+}
+
+func depth(path string) int { return strings.Count(path, "/") }
+
+// sourceOf finds the facts about a bind's source: they are kept per target, in
+// the policy's order.
+func (c choice) sourceOf(bind policy.Bind) Source {
+	sources := c.places[bind.Target].Sources
+	n := 0
+	for _, other := range c.policy.Bind {
+		if other.Target != bind.Target {
+			continue
+		}
+		if other.Source == bind.Source && n < len(sources) {
+			return sources[n]
+		}
+		n++
+	}
+	return Source{}
+}
+
+// isInPlace says that the caller already has all that the user should have and
+// nothing that he should not: the user's own session, or a rule for nobody here.
+func (c choice) isInPlace() bool {
+	for _, private := range c.private {
+		if c.places[private.Target].Caller != Own {
+			return false
+		}
+	}
+	for _, bind := range c.bind {
+		if !c.sourceOf(bind).InPlace {
+			return false
+		}
+	}
+	return len(c.detach) == len(c.targets())
+}
+
+func (c choice) targets() []string {
+	var targets []string
+	for _, private := range c.private {
+		targets = append(targets, private.Target)
+	}
+	for _, bind := range c.bind {
+		targets = append(targets, bind.Target)
+	}
+	return targets
+}
+
+func (c choice) outcome(done []string) string {
+	switch {
+	case len(c.targets()) == 0 && len(c.detach) == 0:
+		return "left alone: no rule of the configuration is for this user"
+	case len(c.targets()) == 0:
+		return "back to the host's " + strings.Join(c.detach, ", ")
+	case done == nil:
+		return "private already: " + strings.Join(c.targets(), ", ")
+	}
+	return "private " + strings.Join(done, ", ")
+}
+
+// resolve makes one of three out of four propagations: auto shares with the
+// host where every target is a mount point of its own and can be cut off alone.
+func (c choice) resolve(mode policy.Propagation) policy.Propagation {
+	if mode != policy.Auto {
+		return mode
+	}
+	for _, target := range c.roots() {
+		if !c.places[target].MountPoint {
+			return policy.Slave
+		}
+	}
+	if len(c.roots()) == 0 {
+		return policy.Slave
+	}
+	return policy.Shared
+}
+
+// roots are the targets that do not lie inside another private one, where the
+// mount point is the instance's and private by itself.
+func (c choice) roots() []string {
+	var roots []string
+	for _, target := range c.targets() {
+		if outermost(target, c.private) == "" {
+			roots = append(roots, target)
+		}
+	}
+	return roots
+}
+
+func (c choice) check(mode policy.Propagation) error {
+	for _, private := range c.private {
+		place := c.places[private.Target]
+		if place.Err != nil && outermost(private.Target, c.private) == "" {
+			return &Error{private.Target, place.Err.Error()}
+		}
+		if place.Err == nil && !place.Directory {
+			return &Error{private.Target, "it is not a directory"}
+		}
+	}
+	for _, bind := range c.bind {
+		if err := c.checkBind(bind); err != nil {
+			return err
+		}
+	}
+	if mode == policy.Shared {
+		for _, target := range c.roots() {
+			if !c.places[target].MountPoint {
+				return &Error{target, `it is not a mount point of its own, and with propagation = "shared" ` +
+					`the host would see the private directory; mount a file system there, or set propagation = "auto"`}
+			}
+		}
+	}
+	return nil
+}
+
+func (c choice) checkBind(bind policy.Bind) error {
+	place, source := c.places[bind.Target], c.sourceOf(bind)
+	inside := outermost(bind.Target, c.private) != ""
+	switch {
+	case source.Err != nil:
+		return &Error{bind.Target, fmt.Sprintf("its source: %v", source.Err)}
+	case place.Err != nil && !inside:
+		return &Error{bind.Target, place.Err.Error()}
+	case place.Err == nil && !inside && place.Directory != source.Directory:
+		return &Error{bind.Target, fmt.Sprintf("it is %s and its source %s is %s",
+			kindOf(place.Directory), bind.Source, kindOf(source.Directory))}
+	}
+	return nil
+}
+
+func kindOf(directory bool) string {
+	if directory {
+		return "a directory"
+	}
+	return "a file"
+}

@@ -1,0 +1,129 @@
+// Package policy holds what an administrator may ask for, as plain types.
+//
+// A Policy says who is left alone (Exempt) and, for everybody else, which
+// targets a session gets privately: a Private is an instance of the user's own
+// over its target, a Bind shows some other directory or file there. Rules say
+// for whom: each looks at one property of the Subject who logs in. The zero
+// values of the enumerations are not valid; Default shows a whole policy.
+//
+// Nothing here reads a file or asks the system. Where the words come from is
+// the business of package config, what follows from them that of package plan.
+package policy
+
+import "slices"
+
+// Policy is all that can be configured.
+type Policy struct {
+	Exempt      []Rule // who is left alone
+	Propagation Propagation
+	Environment Environment
+	Private     []Private
+	Bind        []Bind
+}
+
+// Private is a target that everybody sees an instance of his own at.
+type Private struct {
+	Target string
+	Kind   Kind
+	Scope  Scope
+	Base   string   // where the instances are kept; empty: a new directory on the target's own file system
+	Size   uint64   // of a tmpfs, in bytes; 0: the kernel's default
+	Inodes uint64   // of a tmpfs; 0: the kernel's default
+	Share  []string // names below the target that stay the host's
+	For    []Rule   // nil: everybody
+}
+
+// Bind is a target at which sessions see another directory or file.
+type Bind struct {
+	Source, Target      string
+	Recursive, ReadOnly bool
+	For                 []Rule // nil: everybody
+}
+
+// Subject is who logs in, as far as a rule can look at it.
+type Subject struct {
+	User           string
+	UID            uint32
+	Shell, Service string
+	Groups         []string // those of Policy.GroupNames that the user is in
+}
+
+// Propagation says how mounts travel between the host and a session.
+type Propagation string
+
+// The propagations.
+const (
+	Auto               Propagation = "auto"    // Shared where that can be, otherwise Slave
+	Shared             Propagation = "shared"  // both ways, but for the targets
+	Slave              Propagation = "slave"   // from the host into the session
+	PropagationPrivate Propagation = "private" // neither way
+)
+
+// Environment says what becomes of TMPDIR, TMP, TEMP and TEMPDIR when they
+// point past the private directory.
+type Environment string
+
+// What can become of them.
+const (
+	Unset Environment = "unset"
+	Set   Environment = "set"
+	Keep  Environment = "keep"
+)
+
+// Kind says what an instance is made of.
+type Kind string
+
+// The kinds.
+const (
+	Directory Kind = "directory"
+	Tmpfs     Kind = "tmpfs"
+)
+
+// Scope says who shares an instance.
+type Scope string
+
+// The scopes.
+const (
+	User    Scope = "user"    // all sessions of a user
+	Session Scope = "session" // nobody: each session has its own
+)
+
+// Default is what holds where nothing is configured.
+func Default() Policy {
+	return Policy{
+		Exempt: []Rule{
+			{source: "uid<1000", by: byUID, low: 0, high: 999},
+			{source: "uid=65534", by: byUID, low: 65534, high: 65534},
+		},
+		Propagation: Auto,
+		Environment: Unset,
+		Private: []Private{{
+			Target: "/tmp",
+			Kind:   Directory,
+			Scope:  User,
+			Share:  []string{".X11-unix", ".ICE-unix"},
+		}},
+	}
+}
+
+// GroupNames lists every group that a rule names, sorted: the only ones that
+// somebody has to be looked up in.
+func (p Policy) GroupNames() []string {
+	var names []string
+	add := func(rules []Rule) {
+		for _, r := range rules {
+			if r.by == byGroup {
+				names = append(names, r.name)
+			}
+		}
+	}
+	add(p.Exempt)
+	for _, private := range p.Private {
+		add(private.For)
+	}
+	for _, bind := range p.Bind {
+		add(bind.For)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
