@@ -65,7 +65,8 @@ build/gotmpns-session.so: FORCE
 	  -ldflags '-s -w -extldflags "$(RELRO) $(PACKED)"' -o $@ ./pam_gotmpns
 	@rm -f build/gotmpns-session.h
 
-install: build
+install:
+	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }
 	install -d $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR)
 	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
 	install -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/

@@ -28,6 +28,9 @@ func (r *reader) read(doc document) *file {
 		"", policy.Auto, policy.Shared, policy.Slave, policy.PropagationPrivate)
 	f.environment = choose(r, top("environment"), "environment", doc.Environment,
 		"", policy.Unset, policy.Set, policy.Keep)
+	if doc.Private != nil {
+		f.private = []policy.Private{}
+	}
 	for i, table := range doc.Private {
 		at := func(key string) origin { return origin{r.path, r.lines.of("private", i, key)} }
 		f.private = append(f.private, r.private(at, table))
@@ -176,7 +179,7 @@ func unfitPath(p string) string {
 }
 
 // vital are directories without which a login, or the module, does not work.
-var vital = []string{"/", "/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/var"}
+var vital = []string{"/", "/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/var", "/home", "/root"}
 
 func unfitTarget(p string) string {
 	if why := unfitPath(p); why != "" {

@@ -93,7 +93,7 @@ func (m *merger) add(f *file) {
 	if f.environment != "" {
 		m.policy.Environment = f.environment
 	}
-	if len(f.private) > 0 && !m.hasPrivate {
+	if f.private != nil && !m.hasPrivate {
 		m.hasPrivate = true
 		m.policy.Private = nil
 	}

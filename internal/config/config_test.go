@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -206,7 +207,7 @@ func TestFilesThatAreNotToBeTrusted(t *testing.T) {
 		}, "symbolic link"},
 		"a FIFO":      {func(p string) error { return unix.Mkfifo(p, 0o644) }, "not a regular file"},
 		"a directory": {func(p string) error { return os.Mkdir(p, 0o755) }, "not a regular file"},
-		"1 GiB":       {func(p string) error { return sparse(p, 1<<30) }, "more than 1048576 bytes"},
+		"1 GiB":       {func(p string) error { return sparse(p, 1<<30) }, "more than 65536 bytes"},
 		"not UTF-8":   {func(p string) error { return writeMode(p, "# \xff\xfe\n", 0o644) }, "not UTF-8"},
 	}
 	for name, c := range cases {
@@ -265,6 +266,32 @@ func sparse(path string, size int64) error {
 		return err
 	}
 	return os.Truncate(path, size)
+}
+
+// The decoder recurses, and Go cannot recover from a stack that is used up.
+func TestTheLargestFilesAreDecodedInTime(t *testing.T) {
+	for name, text := range map[string]string{
+		"nested lists": "exempt = " + strings.Repeat("[", largest-10),
+		"unknown keys": strings.Repeat("k%d=1\n", largest/6),
+		"tables":       strings.Repeat("[[private]]\n", largest/12),
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			if _, err := decode("FILE", []byte(text)); err == nil {
+				t.Error("no error")
+			}
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+func TestAnEmptyListOfTablesIsNoTable(t *testing.T) {
+	got, err := mine().load(put(t, t.TempDir()+"/gotmpns.toml", "private = []\n"))
+	if err != nil || len(got.Private) != 0 {
+		t.Errorf("private = %+v, %v", got.Private, err)
+	}
 }
 
 // Whatever is in a file, it is a policy or an error that names the file.

@@ -16,7 +16,9 @@ import (
 )
 
 const (
-	largest         = 1 << 20
+	// Far more than anybody writes, and less than it takes to make the decoder
+	// recurse too deeply or to keep a login waiting.
+	largest         = 64 << 10
 	writableByOther = 0o022
 )
 
