@@ -85,3 +85,28 @@ uninstall:
 
 clean:
 	rm -rf build
+
+setup:
+	test/setup
+
+# ---- tests ----
+#
+# Three rings: what needs nothing (check), real commands and hosts written for the
+# purpose, and real login programs; the last two inside test/root/enter.
+
+C_FLAGS = -std=c11 -D_GNU_SOURCE -DGOTMPNS_WORKER='"/nowhere"'
+
+check: lint build
+	$(GO) test ./...
+
+lint:
+	test -z "$$($(dir $(GO))gofmt -l cmd internal pam_gotmpns test 2>/dev/null | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.6.1 ./...
+	cppcheck -q --enable=warning,performance,portability --error-exitcode=1 --std=c11 \
+	  -D_GNU_SOURCE -DGOTMPNS_WORKER='"/nowhere"' c
+	clang-tidy -quiet c/*.c -- $(C_FLAGS) 2>&1 | { ! grep -v 'warnings generated'; }
+	for cc in gcc clang; do for f in c/*.c; do \
+	  $$cc $(STRICT) -O2 $(HARDEN) $(C_FLAGS) -fsyntax-only $$f || exit 1; done; done
+	for f in c/*.c; do gcc $(STRICT) -O1 -fanalyzer $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
+	shellcheck test/setup test/root/* .ci/run

@@ -253,7 +253,7 @@ bool commit(const struct reply *reply, struct way *way, struct reason *why)
 	size_t cursor = 0;
 
 	while (reply_next(reply, &cursor, &step)) {
-		struct reason worse;
+		struct reason worse = {{0}};
 
 		if (carry_out(reply, &step, way, why))
 			continue;

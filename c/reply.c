@@ -11,7 +11,7 @@
 /* What an entry's value starts with, before its string. */
 struct shape {
 	uint16_t type;
-	unsigned u64s, u32s;
+	uint8_t u64s, u32s;
 	bool string;
 };
 
@@ -75,7 +75,7 @@ bool reply_next(const struct reply *reply, size_t *cursor, struct entry *entry)
 	numbers = shape->u64s * sizeof(uint64_t) + shape->u32s * sizeof(uint32_t);
 	if (head.length < numbers || (!shape->string && head.length != numbers))
 		return false;
-	*entry = (struct entry){.type = head.type};
+	*entry = (struct entry){.type = head.type, .string = ""};
 	take_numbers(shape, value, entry);
 	if (shape->string) {
 		if (!is_string(value + numbers, head.length - numbers))

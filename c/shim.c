@@ -195,7 +195,7 @@ static void reply_reason(const struct reply *reply, struct reason *why)
 
 static void log_success(struct opening *opening)
 {
-	struct reason line;
+	struct reason line = {{0}};
 
 	reply_reason(&opening->reply, &opening->why);
 	because(&line, "%.64s (uid %u): %.400s, %.1f ms", opening->account->pw_name,
@@ -277,7 +277,7 @@ static int find_account(struct opening *opening)
 static int refuse(struct opening *opening, int status)
 {
 	const struct passwd *account = opening->account;
-	struct reason line;
+	struct reason line = {{0}};
 
 	if (account == NULL) {
 		log_line(opening->pamh, LOG_ERR, opening->why.text);

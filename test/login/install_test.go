@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -149,7 +150,10 @@ func one(t *testing.T, pattern string) string {
 }
 
 // held is a session that stays open until the test ends.
-type held struct{ pid int }
+type held struct {
+	pid int
+	end func(t *testing.T)
+}
 
 func startSession(t *testing.T, user string) held {
 	t.Helper()
@@ -162,12 +166,33 @@ func startSession(t *testing.T, user string) held {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
+	var once sync.Once
+	end := func(*testing.T) { once.Do(func() { _ = in.Close(); _ = cmd.Wait() }) }
+	t.Cleanup(func() { end(t) })
 	var pid int
 	if _, err := fmt.Sscan(read(t, ready), &pid); err != nil {
 		t.Fatal(err)
 	}
-	return held{pid}
+	return held{pid, end}
+}
+
+// mounts is what the session sees.
+func (h held) mounts(t *testing.T) string {
+	t.Helper()
+	return read(t, fmt.Sprintf("/proc/%d/mounts", h.pid))
+}
+
+func forgetBases(t *testing.T, dir string) {
+	t.Helper()
+	bases, err := filepath.Glob(dir + "/gotmpns-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, base := range bases {
+		if err := os.RemoveAll(base); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func lineAfter(text, line string) string {

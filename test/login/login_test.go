@@ -63,14 +63,9 @@ func begin(t *testing.T) {
 // forgetInstances makes the next login the first again.
 func forgetInstances(t *testing.T) {
 	t.Helper()
-	bases, err := filepath.Glob("/tmp/gotmpns-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range append(bases, "/run/gotmpns") {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
+	forgetBases(t, "/tmp")
+	if err := os.RemoveAll("/run/gotmpns"); err != nil {
+		t.Error(err)
 	}
 }
 

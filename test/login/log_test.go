@@ -1,0 +1,87 @@
+package login
+
+import (
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// journal is /dev/log of the disposable root: what pam_syslog says.
+type journal struct {
+	conn *net.UnixConn
+	mu   sync.Mutex
+	text []string
+	done chan struct{}
+}
+
+func startJournal(t *testing.T) *journal {
+	t.Helper()
+	_ = os.Remove("/dev/log")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/dev/log", Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod("/dev/log", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	j := &journal{conn: conn, done: make(chan struct{})}
+	go j.listen()
+	t.Cleanup(func() { _ = conn.Close(); <-j.done; _ = os.Remove("/dev/log") })
+	return j
+}
+
+func (j *journal) listen() {
+	defer close(j.done)
+	buffer := make([]byte, 65536)
+	for {
+		n, err := j.conn.Read(buffer)
+		if err != nil {
+			return
+		}
+		j.mu.Lock()
+		j.text = append(j.text, string(buffer[:n]))
+		j.mu.Unlock()
+	}
+}
+
+// lines are those of the module; syslog(3) has sent them by the time a program ends.
+func (j *journal) lines() []string {
+	// One more datagram through the same socket: what came before has been read by then.
+	conn, err := net.Dial("unixgram", "/dev/log")
+	if err == nil {
+		_, _ = conn.Write([]byte("mark"))
+		_ = conn.Close()
+	}
+	for {
+		j.mu.Lock()
+		last := len(j.text) > 0 && j.text[len(j.text)-1] == "mark"
+		if last {
+			var ours []string
+			for _, line := range j.text {
+				if _, text, ok := strings.Cut(line, "pam_gotmpns("); ok {
+					_, text, _ = strings.Cut(text, "): ")
+					ours = append(ours, text)
+				}
+			}
+			j.text = nil
+			j.mu.Unlock()
+			return ours
+		}
+		j.mu.Unlock()
+	}
+}
+
+// says wants exactly one line for the last login, with all the parts in it.
+func (j *journal) says(t *testing.T, parts ...string) {
+	t.Helper()
+	lines := j.lines()
+	if len(lines) != 1 {
+		t.Errorf("%d lines in the log, want one: %q", len(lines), lines)
+		return
+	}
+	for _, part := range parts {
+		want(t, lines[0], part)
+	}
+}
