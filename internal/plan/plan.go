@@ -155,7 +155,7 @@ func isFor(rules []policy.Rule, s policy.Subject) bool {
 func (p *Plan) propagate(mode policy.Propagation, c choice) {
 	switch c.resolve(mode) {
 	case policy.Shared:
-		for _, target := range c.targets() {
+		for _, target := range c.roots() {
 			p.Steps = append(p.Steps, Propagate{Path: target, Mode: policy.PropagationPrivate})
 		}
 	case policy.PropagationPrivate:
@@ -175,7 +175,7 @@ func (p *Plan) detach(c choice, mode policy.Propagation) {
 	}
 	if len(c.detach) > 0 && c.resolve(mode) == policy.Shared {
 		// What was under it comes to light now, and may be a peer of the host's.
-		for _, target := range c.targets() {
+		for _, target := range c.roots() {
 			p.Steps = append(p.Steps, Propagate{Path: target, Mode: policy.PropagationPrivate})
 		}
 	}
