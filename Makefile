@@ -19,6 +19,7 @@
 #   CONFDIR     /etc/security
 #   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual
 #   FUZZTIME    10s
+#   NO_SETUP    not empty: install nothing, as a package's build must not
 
 PREFIX     ?= /usr/local
 LIBEXECDIR ?= $(PREFIX)/libexec/gotmpns
@@ -26,8 +27,10 @@ MULTIARCH  := $(shell $(CC) -print-multiarch 2>/dev/null)
 PAMDIR     ?= /usr/lib/$(if $(MULTIARCH),$(MULTIARCH)/)security
 CONFDIR    ?= /etc/security
 FUZZTIME   ?= 10s
-GO         ?= $(shell test/setup --go)
-export GO
+# Asked for when it is used, for it may have been installed a moment before.
+ifndef GO
+GO = $(shell test/setup --go)
+endif
 
 STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Werror
 HARDEN  := -fstack-protector-strong -D_FORTIFY_SOURCE=2
@@ -38,9 +41,15 @@ SHIM    := args request reply worker commit shim
 # (glibc 2.36, binutils 2.38: Debian 12 has both).
 PACKED  := -Wl,-z,pack-relative-relocs
 
-.PHONY: build install uninstall demo test check lint fuzz bench setup clean FORCE
+.PHONY: need-tools build install uninstall demo test check lint fuzz bench setup clean FORCE
 
-build: build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so
+build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so
+
+# "make demo" and "make test" as root set up what is missing themselves.
+need-tools:
+	@test "$$(id -u)" != 0 || test -n "$(NO_SETUP)" || test/setup
+	@test -e /usr/include/security/pam_modules.h || \
+	  { echo 'the headers of PAM are missing: run "make setup" as root' >&2; exit 1; }
 
 # The place of the worker is compiled in: another place is another module.
 build/place: FORCE
@@ -95,6 +104,14 @@ setup:
 # purpose, and real login programs; the last two inside test/root/enter.
 
 C_FLAGS = -std=c11 -D_GNU_SOURCE -DGOTMPNS_WORKER='"/nowhere"'
+
+test: build lint
+	GO='$(GO)' test/run
+
+demo: build
+	@test "$$(id -u)" = 0 || { echo 'the demo makes users and mounts in a disposable root: run "make demo" as root' >&2; exit 1; }
+	@CGO_ENABLED=1 $(GO) build -o build/demo ./test/demo
+	@test/root/enter --bare -- build/demo
 
 check: lint build
 	$(GO) test ./...
