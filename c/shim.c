@@ -41,17 +41,23 @@ void because(struct reason *why, const char *format, ...)
 	va_end(arguments);
 }
 
+/* C0 controls, DEL, and the C1 controls as UTF-8 has them (c2 80 to c2 9f). */
+static bool is_control(const char *text, size_t i)
+{
+	unsigned char c = (unsigned char)text[i];
+	unsigned char before = i > 0 ? (unsigned char)text[i - 1] : 0;
+
+	return c < 0x20 || c == 0x7f || (before == 0xc2 && c >= 0x80 && c <= 0x9f);
+}
+
 /* A log line is one line, whatever a user name or a worker put into it. */
 static void log_line(pam_handle_t *pamh, int priority, const char *text)
 {
-	char line[1024];
+	char line[REASON_MAX];
 	size_t length = strnlen(text, sizeof line - 1);
 
-	for (size_t i = 0; i < length; i++) {
-		unsigned char c = (unsigned char)text[i];
-
-		line[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-	}
+	for (size_t i = 0; i < length; i++)
+		line[i] = is_control(text, i) ? '?' : text[i];
 	line[length] = '\0';
 	pam_syslog(pamh, priority, "%s", line);
 }
@@ -198,7 +204,7 @@ static void log_success(struct opening *opening)
 	struct reason line = {{0}};
 
 	reply_reason(&opening->reply, &opening->why);
-	because(&line, "%.64s (uid %u): %.400s, %.1f ms", opening->account->pw_name,
+	because(&line, "%.64s (uid %u): %.1900s, %.1f ms", opening->account->pw_name,
 		(unsigned)opening->account->pw_uid, opening->why.text,
 		milliseconds_since(&opening->began));
 	log_line(opening->pamh, LOG_INFO, line.text);
@@ -284,12 +290,12 @@ static int refuse(struct opening *opening, int status)
 		return status;
 	}
 	if (account->pw_uid == 0) {
-		because(&line, "%.64s (uid 0): going on without a private /tmp: %.400s",
+		because(&line, "%.64s (uid 0): going on without a private /tmp: %.1900s",
 			account->pw_name, opening->why.text);
 		log_line(opening->pamh, LOG_WARNING, line.text);
 		return PAM_SUCCESS;
 	}
-	because(&line, "%.64s (uid %u): %.400s", account->pw_name, (unsigned)account->pw_uid,
+	because(&line, "%.64s (uid %u): %.1900s", account->pw_name, (unsigned)account->pw_uid,
 		opening->why.text);
 	log_line(opening->pamh, LOG_ERR, line.text);
 	return status;

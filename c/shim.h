@@ -26,7 +26,7 @@
 #define GOTMPNS_HIDDEN __attribute__((visibility("hidden")))
 
 /* Errors that a part finds are told in one buffer, which the caller logs. */
-#define REASON_MAX 512
+#define REASON_MAX 2048 /* a configuration can have several mistakes in it */
 struct reason {
 	char text[REASON_MAX];
 };

@@ -67,15 +67,8 @@ func answerTo(message []byte) (answer *session.Answer) {
 }
 
 func refuse(err error) *session.Answer {
-	text := wire.Summary{Text: truncate(err.Error(), wire.StringMax-1)}
-	return &session.Answer{Reply: wire.Reply{Status: wire.SessionErr, Entries: []wire.Entry{text}}}
-}
-
-func truncate(text string, limit int) string {
-	if len(text) > limit {
-		return text[:limit]
-	}
-	return text
+	why := wire.Summary{Text: err.Error()}
+	return &session.Answer{Reply: wire.Reply{Status: wire.SessionErr, Entries: []wire.Entry{why}}}
 }
 
 func receive(socket int) ([]byte, error) {

@@ -118,7 +118,7 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 	plan.propagate(p.Propagation, chosen)
 	plan.detach(chosen, p.Propagation)
 	plan.attach(chosen)
-	plan.chdir(f.Cwd)
+	plan.chdir(f.Cwd, chosen)
 	plan.Env = environment(p.Environment, f, chosen.private)
 	plan.Outcome = chosen.outcome(plan.Targets)
 	return plan, nil
@@ -228,10 +228,10 @@ func (p *Plan) share(private policy.Private, place Place) {
 	}
 }
 
-// chdir moves a login process out of a directory that is hidden now: from
-// there the host's files would stay within reach by "..".
-func (p *Plan) chdir(cwd string) {
-	for _, target := range p.Targets {
+// chdir moves a login process out of a directory that is hidden now, or taken
+// away: from there somebody else's files would stay within reach by "..".
+func (p *Plan) chdir(cwd string, c choice) {
+	for _, target := range slices.Concat(p.Targets, c.detach) {
 		if cwd == target || strings.HasPrefix(cwd, target+"/") {
 			p.Steps = append(p.Steps, Chdir{Path: target})
 			return

@@ -54,8 +54,8 @@ func Enter() (*View, error) {
 	if v.OfInit {
 		source = "/proc/1/ns/mnt"
 	}
-	if v.ns, err = os.Open(source); err != nil {
-		return nil, fmt.Errorf("cannot open a mount namespace: %w", err)
+	if v.ns, err = openNamespace(source); err != nil {
+		return nil, err
 	}
 	if err := v.enter(v.ns); err != nil {
 		return nil, err
@@ -106,8 +106,17 @@ func (v *View) uncover(target string) error {
 		return fmt.Errorf("cannot look below the mount on %s: %w", target, err)
 	}
 	v.Host = root
-	v.ns, err = os.Open("/proc/thread-self/ns/mnt")
+	v.ns, err = openNamespace("/proc/thread-self/ns/mnt")
 	return err
+}
+
+// openNamespace does without os.Open, which would start the runtime's poller.
+func openNamespace(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the mount namespace %s: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 func (v *View) enter(ns *os.File) error {

@@ -49,8 +49,8 @@ type Attach struct {
 // Chdir moves the login process, whose directory an Attach has hidden.
 type Chdir struct{ Path string }
 
-func (l Log) encode(e *encoder)     { e.entry(typeLog, uint32(l.Priority), Printable(l.Text)) }
-func (s Summary) encode(e *encoder) { e.entry(typeSummary, Printable(s.Text)) }
+func (l Log) encode(e *encoder)     { e.entry(typeLog, uint32(l.Priority), line(l.Text)) }
+func (s Summary) encode(e *encoder) { e.entry(typeSummary, line(s.Text)) }
 func (r Record) encode(e *encoder)  { e.entry(typeRecord, r.Name) }
 func (v Env) encode(e *encoder)     { e.entry(typeEnv, v.Text) }
 func (Unshare) encode(e *encoder)   { e.entry(typeUnshare) }
@@ -63,6 +63,16 @@ func (p Propagate) encode(e *encoder) {
 
 func (a Attach) encode(e *encoder) {
 	e.entry(typeAttach, a.Device, a.Inode, a.Descriptor, number(a.Directory), a.Path)
+}
+
+// line makes a log line of any text: printable, and no longer than the wire takes.
+func line(text string) string {
+	const most = StringMax - 1
+	if len(text) > most {
+		text = text[:most]
+	}
+	// A character cut in two is not printable; a question mark is no longer.
+	return Printable(text)
 }
 
 func number(b bool) uint32 {

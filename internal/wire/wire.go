@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // The numbers of c/wire.h; a test holds the two together.
@@ -235,7 +236,7 @@ func take(kind uint16, value []byte, parts ...any) error {
 // those of Unicode's second block, and what is not UTF-8 become question marks.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\uFFFD' || r == '\u2028' || r == '\u2029' {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar || r == '\u2028' || r == '\u2029' {
 			return '?'
 		}
 		return r
