@@ -78,10 +78,10 @@ install:
 	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }
 	install -d $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR)
 	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
-	install -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/
+	install -s -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/
 	test -e $(DESTDIR)$(CONFDIR)/gotmpns.toml || \
 	  install -m 0644 internal/config/gotmpns.toml $(DESTDIR)$(CONFDIR)/gotmpns.toml
-	install -m 0644 build/pam_gotmpns.so $(DESTDIR)$(PAMDIR)/
+	install -s -m 0644 build/pam_gotmpns.so $(DESTDIR)$(PAMDIR)/
 
 # The module first: a login in between finds it or not, but never half of it.
 # The configuration is the administrator's and stays.

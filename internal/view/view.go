@@ -57,8 +57,10 @@ func Enter() (*View, error) {
 	if v.ns, err = openNamespace(source); err != nil {
 		return nil, err
 	}
-	if err := v.enter(v.ns); err != nil {
-		return nil, err
+	if v.OfInit {
+		if err := enter(v.ns); err != nil {
+			return nil, err
+		}
 	}
 	v.Host, err = mountfd.Root()
 	return v, err
@@ -67,7 +69,7 @@ func Enter() (*View, error) {
 // In runs look in another mount namespace, with that namespace's root
 // directory, and comes back. The error is about coming and going.
 func (v *View) In(ns *os.File, look func(root *os.File)) error {
-	if err := v.enter(ns); err != nil {
+	if err := enter(ns); err != nil {
 		return err
 	}
 	root, err := mountfd.Root()
@@ -75,7 +77,22 @@ func (v *View) In(ns *os.File, look func(root *os.File)) error {
 		look(root)
 		root.Close()
 	}
-	return errors.Join(err, v.enter(v.ns))
+	return errors.Join(err, v.back())
+}
+
+// back returns to the host's view from another namespace. Entering one leads to
+// its root directory, which need not be the caller's.
+func (v *View) back() error {
+	if err := enter(v.ns); err != nil || v.OfInit {
+		return err
+	}
+	if err := unix.Fchdir(int(v.Host.Fd())); err != nil {
+		return fmt.Errorf("cannot return to the root directory: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("cannot return to the root directory: %w", err)
+	}
+	return nil
 }
 
 // Uncover makes the host's view one in which target shows what lies below the
@@ -89,7 +106,7 @@ func (v *View) Uncover(target string) (undo func() error, err error) {
 	}
 	undo = func() error {
 		*v = before
-		return v.enter(v.ns)
+		return v.back()
 	}
 	return undo, v.uncover(target)
 }
@@ -119,9 +136,9 @@ func openNamespace(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-func (v *View) enter(ns *os.File) error {
+func enter(ns *os.File) error {
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("cannot enter a mount namespace (setns): %w", err)
+		return fmt.Errorf("cannot enter a mount namespace (setns): %w; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, also inside a container", err)
 	}
 	return nil
 }

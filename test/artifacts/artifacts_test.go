@@ -1,0 +1,148 @@
+// Package artifacts looks at the files that are built: what they export, what
+// they need, and how they are hardened.
+package artifacts
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func open(t *testing.T, name string) *elf.File {
+	t.Helper()
+	f, err := elf.Open(filepath.Join("../../build", name))
+	if os.IsNotExist(err) {
+		t.Skip(`nothing is built yet: run "make"`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+// exported are the functions that others can call by name.
+func exported(t *testing.T, f *elf.File) []string {
+	t.Helper()
+	symbols, err := f.DynamicSymbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range symbols {
+		if s.Section != elf.SHN_UNDEF && elf.ST_TYPE(s.Info) == elf.STT_FUNC {
+			names = append(names, s.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestTheShimExportsTwoFunctionsAndNeedsLibpam(t *testing.T) {
+	f := open(t, "pam_gotmpns.so")
+	if diff := cmp.Diff([]string{"pam_sm_close_session", "pam_sm_open_session"}, exported(t, f)); diff != "" {
+		t.Error(diff)
+	}
+	libraries, err := f.ImportedLibraries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"libpam.so.0", "libc.so.6"}, libraries); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheSessionLibraryExportsOneFunctionOfOurs(t *testing.T) {
+	ours := slices.DeleteFunc(exported(t, open(t, "gotmpns-session.so")), func(name string) bool {
+		return !strings.HasPrefix(name, "gotmpns")
+	})
+	if diff := cmp.Diff([]string{"gotmpns_session_serve"}, ours); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAllAreHardened(t *testing.T) {
+	for _, name := range []string{"pam_gotmpns.so", "gotmpns-worker", "gotmpns-session.so"} {
+		t.Run(name, func(t *testing.T) {
+			f := open(t, name)
+			var relro, stack bool
+			for _, p := range f.Progs {
+				relro = relro || p.Type == elf.PT_GNU_RELRO
+				stack = stack || p.Type == elf.PT_GNU_STACK && p.Flags&elf.PF_X == 0
+			}
+			if !relro || !stack || !bindsNow(t, f) {
+				t.Errorf("RELRO %v, stack without code %v, bound at start %v", relro, stack, bindsNow(t, f))
+			}
+		})
+	}
+}
+
+func bindsNow(t *testing.T, f *elf.File) bool {
+	t.Helper()
+	flags, err := f.DynValue(elf.DT_FLAGS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags1, err := f.DynValue(elf.DT_FLAGS_1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(flags) > 0 && elf.DynFlag(flags[0])&elf.DF_BIND_NOW != 0 ||
+		len(flags1) > 0 && elf.DynFlag1(flags1[0])&elf.DF_1_NOW != 0
+}
+
+func TestTheStackOfTheCPartsIsProtected(t *testing.T) {
+	for _, name := range []string{"pam_gotmpns.so", "gotmpns-worker"} {
+		symbols, err := open(t, name).ImportedSymbols()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(symbols, func(s elf.ImportedSymbol) bool { return s.Name == "__stack_chk_fail" }) {
+			t.Errorf("%s has no stack protector", name)
+		}
+	}
+}
+
+// make install and make uninstall are each other's opposite, and what is
+// installed is small.
+func TestInstallAndUninstall(t *testing.T) {
+	open(t, "gotmpns-session.so")
+	root := t.TempDir()
+	run := func(target string) {
+		t.Helper()
+		cmd := exec.Command("make", "-s", "-C", "../..", target, "DESTDIR="+root, "NO_SETUP=yes")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("make %s: %v: %s", target, err, out)
+		}
+	}
+	run("install")
+	var names []string
+	_ = filepath.WalkDir(root, func(path string, d os.DirEntry, _ error) error {
+		if !d.IsDir() {
+			names = append(names, d.Name())
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			if d.Name() == "pam_gotmpns.so" && info.Size() > 64<<10 {
+				t.Errorf("the shim has %d bytes", info.Size())
+			}
+		}
+		return nil
+	})
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"gotmpns-session.so", "gotmpns-worker", "gotmpns.toml", "pam_gotmpns.so"}, names); diff != "" {
+		t.Error(diff)
+	}
+	run("uninstall")
+	left, err := exec.Command("find", root, "-type", "f").Output()
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(left)), "/etc/security/gotmpns.toml") {
+		t.Errorf("left is %q, %v", left, err)
+	}
+}
