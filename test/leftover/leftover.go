@@ -1,151 +1,147 @@
-// Package leftover makes tests tell what they leave behind: mounts, processes,
-// descriptors and files.
+// Package leftover fails a test that leaves something behind: a mount, a
+// process, a descriptor of the test itself, a file in one of the places where
+// everybody writes.
 //
-// It is for tests that run inside the disposable root (test/root/enter), where
-// nothing else goes on: what is there after a test and was not before, the test
-// has left.
+// A test calls Snapshot first. What is there at its end and was not at its
+// beginning, or the other way round, is an error. Login programs end in their
+// own time (sshd's children outlive the client that they served), so there is a
+// grace; nobody waits for longer than needed.
+//
+// It looks at all there is, so tests that use it must not run in parallel with
+// one another, nor packages of them (go test -p 1).
 package leftover
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// patience is how long a process may take to end after whoever waited for it
-// has gone on: sshd's children and cron's do that.
-const patience = 5 * time.Second
+// grace is for what is ending already when a test ends.
+const grace = 5 * time.Second
 
-// Disposable says whether this process runs as root inside the disposable root.
-func Disposable() bool { return os.Getenv("GOTMPNS_DISPOSABLE") != "" && os.Geteuid() == 0 }
+// places are looked at with all that is below, but not into other mounts.
+var places = []string{"/tmp", "/var/tmp", "/run", "/dev/shm"}
 
-// Require skips a test elsewhere.
+type settings struct {
+	ignored []string
+	grace   time.Duration
+}
+
+// An Option says what may be left.
+type Option func(*settings)
+
+// Ignore lets be the files that match a pattern of path.Match, and what is
+// below them. Mounts there count nevertheless.
+func Ignore(patterns ...string) Option {
+	return func(s *settings) { s.ignored = append(s.ignored, patterns...) }
+}
+
+// Disposable says whether this is a root that can be spoiled: see test/root/enter.
+func Disposable() bool {
+	return os.Getenv("GOTMPNS_DISPOSABLE") == "1" && os.Geteuid() == 0
+}
+
+// Require skips a test that would change the machine.
 func Require(t testing.TB) {
 	t.Helper()
 	if !Disposable() {
-		t.Skip(`this mounts and logs in, so it needs root and a disposable root: run "make test"`)
+		t.Skip("needs the disposable root: run make test")
 	}
 }
 
-// Option changes what counts.
-type Option func(*watch)
-
-// Ignore leaves out files that match a pattern of path.Match, with all below them.
-func Ignore(patterns ...string) Option {
-	return func(w *watch) { w.ignore = append(w.ignore, patterns...) }
-}
-
-type watch struct{ ignore []string }
-
-// Snapshot takes down what there is now; when the test ends, what there is more
-// of is an error.
+// Snapshot notes what there is now, and compares at the end of the test. What a
+// test undoes in its own Cleanup has to be registered later than this.
 func Snapshot(t testing.TB, options ...Option) {
 	t.Helper()
-	var w watch
+	// The test binary may be running under `go test`, which is busy in here.
+	s := settings{ignored: []string{"/tmp/go-build*"}, grace: grace}
 	for _, option := range options {
-		option(&w)
+		option(&s)
 	}
-	before := w.take()
+	for _, pattern := range s.ignored {
+		if _, err := path.Match(pattern, ""); err != nil {
+			t.Fatalf("leftover: cannot ignore %q: %v", pattern, err)
+		}
+	}
+	if err := startPoller(); err != nil {
+		t.Fatalf("leftover: %v", err)
+	}
+	before, err := take(s.ignored)
+	if err != nil {
+		t.Fatalf("leftover: %v", err)
+	}
 	t.Cleanup(func() {
 		t.Helper()
-		for _, line := range w.wait(before) {
-			t.Errorf("left behind: %s", line)
+		differences, err := s.settle(before)
+		if err != nil {
+			t.Errorf("leftover: %v", err)
+		}
+		if len(differences) > 0 {
+			t.Errorf("not as it was before the test:\n\t%s", strings.Join(differences, "\n\t"))
 		}
 	})
 }
 
-// wait gives processes time to end, and returns what is left then.
-func (w watch) wait(before []string) []string {
-	until := time.Now().Add(patience)
+// settle compares until there is no difference, or no more time.
+func (s settings) settle(before state) ([]string, error) {
+	end := time.Now().Add(s.grace)
 	for {
-		left := More(before, w.take())
-		if len(left) == 0 || time.Now().After(until) {
-			return left
+		after, err := take(s.ignored)
+		if err != nil {
+			return nil, err
 		}
-		time.Sleep(10 * time.Millisecond)
+		differences := diff(before, after)
+		if len(differences) == 0 || time.Now().After(end) {
+			return differences, nil
+		}
+		if err := awaitChange(before.newIn(after)); err != nil {
+			return nil, err
+		}
 	}
 }
 
-// More returns what is in after and not in before.
-func More(before, after []string) []string {
-	return slices.DeleteFunc(after, func(line string) bool { return slices.Contains(before, line) })
-}
-
-func (w watch) take() []string {
-	lines := mounts()
-	lines = append(lines, processes()...)
-	lines = append(lines, descriptors()...)
-	for _, dir := range []string{"/tmp", "/run", "/var/tmp", "/dev/shm", "/home"} {
-		lines = append(lines, w.files(dir)...)
-	}
-	return lines
-}
-
-func mounts() []string {
-	var lines []string
-	f, err := os.Open("/proc/self/mountinfo")
+// awaitChange returns when one of the processes ends or a mount changes. For the
+// rest (files, the reaping of a zombie) there is no event: they are looked at
+// again after a moment.
+func awaitChange(running []process) error {
+	const moment = 20 // ms
+	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return nil
+		return err
 	}
-	defer f.Close()
-	for scanner := bufio.NewScanner(f); scanner.Scan(); {
-		// Without the ids of mount and parent, and of the peer group.
-		if words := strings.Fields(scanner.Text()); len(words) > 5 {
-			lines = append(lines, "mount "+strings.Join(words[2:6], " "))
+	defer mounts.Close()
+	events := []unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}
+	for _, p := range running {
+		if p.zombie() {
+			continue // its pidfd is ready, and would be for ever
 		}
-	}
-	return lines
-}
-
-func processes() []string {
-	var lines []string
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		command, err := os.ReadFile(dir + "/cmdline")
+		fd, err := unix.PidfdOpen(p.pid, 0)
 		if err != nil {
-			continue
+			continue // gone meanwhile
 		}
-		text := strings.ReplaceAll(strings.TrimRight(string(command), "\x00"), "\x00", " ")
-		lines = append(lines, fmt.Sprintf("process %s %s", path.Base(dir), text))
+		defer unix.Close(fd)
+		events = append(events, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
-	return lines
+	if _, err := unix.Poll(events, moment); err != nil && err != unix.EINTR {
+		return fmt.Errorf("cannot wait for processes to end: %w", err)
+	}
+	return nil
 }
 
-// descriptors of this process, but for those by which it looks.
-func descriptors() []string {
-	var lines []string
-	entries, _ := os.ReadDir("/proc/self/fd")
-	for _, entry := range entries {
-		target, err := os.Readlink("/proc/self/fd/" + entry.Name())
-		if err == nil && !strings.HasPrefix(target, "/proc/") && !strings.HasPrefix(target, "anon_inode:") {
-			lines = append(lines, "descriptor "+entry.Name()+" "+target)
-		}
+// startPoller has the Go runtime open the descriptors of its network poller,
+// which it does once and keeps.
+func startPoller() error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
 	}
-	return lines
-}
-
-func (w watch) files(dir string) []string {
-	var lines []string
-	_ = filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
-		if err != nil {
-			return nil //nolint:nilerr // gone meanwhile: nothing left
-		}
-		for _, pattern := range w.ignore {
-			if matched, _ := path.Match(pattern, name); matched {
-				if d.IsDir() {
-					return filepath.SkipDir
-				}
-				return nil
-			}
-		}
-		lines = append(lines, "file "+name)
-		return nil
-	})
-	return lines
+	r.Close()
+	w.Close()
+	return nil
 }

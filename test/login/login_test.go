@@ -55,7 +55,7 @@ func begin(t *testing.T) {
 	t.Helper()
 	leftover.Require(t)
 	write(t, "/tmp/host-file", "the host's\n")
-	leftover.Snapshot(t, leftover.Ignore("/tmp/gotmpns-*", "/run/gotmpns", "/run/sshd*", "/run/crond*", "/run/sudo*", "/run/motd.dynamic"))
+	leftover.Snapshot(t, leftover.Ignore("/tmp/gotmpns-*", "/run/gotmpns", "/run/sshd*", "/run/crond*", "/run/sudo*", "/run/motd.dynamic", "/run/mount"))
 	// Registered last, so run first: the instances of one test are not another's.
 	t.Cleanup(func() { forgetInstances(t) })
 }
