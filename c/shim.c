@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -256,6 +257,8 @@ static int ask_and_act(struct opening *opening)
 	answered = worker_ask(&worker, &opening->request, &opening->reply, &deadline,
 			      &opening->why);
 	status = answered ? act(opening) : PAM_SESSION_ERR;
+	if (status == PAM_SUCCESS)
+		log_success(opening); /* while the worker comes to its end */
 	reply_close(&opening->reply);
 	worker_finish(&worker, &deadline, answered ? NULL : &opening->why);
 	return status;
@@ -309,10 +312,7 @@ static int open_session(struct opening *opening, int argc, const char **argv)
 	status = find_account(opening);
 	if (status == PAM_SUCCESS)
 		status = ask_and_act(opening);
-	if (status != PAM_SUCCESS)
-		return refuse(opening, status);
-	log_success(opening);
-	return PAM_SUCCESS;
+	return status == PAM_SUCCESS ? PAM_SUCCESS : refuse(opening, status);
 }
 
 EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
@@ -321,8 +321,10 @@ EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const ch
 	int status, cancel;
 
 	(void)flags; /* PAM_SILENT: nothing is ever said to the user */
-	opening = calloc(1, sizeof *opening);
-	if (opening == NULL) {
+	/* Not from the heap: what is freed there stays with the login process. */
+	opening = mmap(NULL, sizeof *opening, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+	if (opening == MAP_FAILED) {
 		pam_syslog(pamh, LOG_CRIT, "cannot allocate memory for this login");
 		return PAM_BUF_ERR;
 	}
@@ -333,7 +335,7 @@ EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const ch
 	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	status = open_session(opening, argc, argv);
 	(void)pthread_setcancelstate(cancel, NULL);
-	free(opening);
+	(void)munmap(opening, sizeof *opening);
 	return status;
 }
 

@@ -42,7 +42,7 @@ func (a *Answer) Finish() {
 		a.store.Close()
 	}
 	if a.state != nil {
-		a.state.Sweep()
+		a.state.SweepNowAndThen()
 	}
 }
 

@@ -89,6 +89,13 @@ func (d *Dir) Processes() iter.Seq[int] {
 	}
 }
 
+// SweepNowAndThen sweeps in one login of sixteen: the login process waits for it.
+func (d *Dir) SweepNowAndThen() {
+	if Random()[0] == '0' {
+		d.Sweep()
+	}
+}
+
 // Sweep removes records of sessions, and of the tmpfs that were theirs alone,
 // whose process is gone. One pass looks at a bounded number of them, starting
 // anywhere, so that a login costs the same however many live.

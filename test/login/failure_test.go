@@ -1,6 +1,7 @@
 package login
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -40,6 +41,9 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			if strings.Contains(c.prepare, "mv /tmp") && strings.Contains(read(t, "/proc/self/mounts"), " /tmp ") {
+				t.Skip("a directory that is a mount point elsewhere cannot be moved without harm")
+			}
 			begin(t)
 			restore(t, "/etc/passwd")
 			t.Cleanup(func() { mendTmp(t) })
@@ -129,7 +133,8 @@ func TestAUserNamespaceOfItsOwnHasItsOwnPrivateTmp(t *testing.T) {
 		`mount -t tmpfs -o mode=755 run /run; mount -t tmpfs -o mode=1777 tmp /tmp; su alice -c "echo in > /tmp/note; ls /tmp; cat /tmp/host-file; sudo -u bob sh -c \"ls -A /tmp | wc -l; grep -c \\\" /tmp \\\" /proc/self/mounts\"; sudo -u alice cat /tmp/note"; ls /tmp; ls /tmp/gotmpns-*`)
 	// Bob comes from alice's session: no view but hers is to be had, and still he
 	// gets an instance beside hers, over the same /tmp.
-	for _, part := range []string{"note\n", "\n0\n2\nin\n", "gotmpns-"} {
+	onTop := strings.Count(read(t, "/proc/self/mounts"), " /tmp ") + 2 // the container's, and bob's
+	for _, part := range []string{"note\n", fmt.Sprintf("\n0\n%d\nin\n", onTop), "gotmpns-"} {
 		want(t, got, part)
 	}
 	if strings.Count(got, ".user") != 2 {

@@ -1,0 +1,105 @@
+// Command bench compares what open_session costs with this module, with
+// pam_namespace, and with the least that it could cost. `make bench` runs it in
+// a disposable root (test/root/enter), for it mounts thousands of directories
+// and writes pam_namespace's configuration.
+//
+// Every sample is a process of its own (c/host.c). The variants take turns, in
+// another order each round, so that what disturbs the machine disturbs them all.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+)
+
+// A size is a number of mounts on the host, and how many samples it takes for
+// the medians to come out alike in the next run. More mounts: dearer samples.
+type size struct{ mounts, rounds int }
+
+const (
+	warmRounds     = 3 // not counted: the first login makes the directories
+	leftoverRounds = 25
+)
+
+func main() {
+	output := flag.String("o", "", "also write the report to `FILE`")
+	flag.Parse()
+	if err := run(*output); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(output string) error {
+	if os.Getenv("GOTMPNS_DISPOSABLE") != "1" {
+		return fmt.Errorf("this changes the machine; run it by \"make bench\", in a disposable root")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	h, err := newHost(filepath.Dir(self))
+	if err != nil {
+		return err
+	}
+	r := report{machine: describeMachine()}
+	for _, s := range []size{{20, 400}, {1000, 200}, {5000, 200}} {
+		fmt.Fprintf(os.Stderr, "bench: %d mounts, %d logins of each kind\n", s.mounts, s.rounds)
+		mounts, err := h.addMounts(s.mounts)
+		if err != nil {
+			return err
+		}
+		c := column{mounts: mounts, rounds: s.rounds}
+		if c.times, err = h.measure(s.rounds); err != nil {
+			return err
+		}
+		r.columns = append(r.columns, c)
+		if r.left == nil {
+			if r.left, err = h.leftovers(leftoverRounds); err != nil {
+				return err
+			}
+		}
+	}
+	text := r.String()
+	fmt.Print(text)
+	if output == "" {
+		return nil
+	}
+	return os.WriteFile(output, []byte(text), 0o644)
+}
+
+// measure returns the microseconds of every login, by variant.
+func (h *host) measure(rounds int) (map[string][]float64, error) {
+	times := map[string][]float64{}
+	for round := -warmRounds; round < rounds; round++ {
+		for _, i := range rand.Perm(len(variants)) {
+			took, err := h.login(variants[i])
+			if err != nil {
+				return nil, err
+			}
+			if round >= 0 {
+				times[variants[i].service] = append(times[variants[i].service], took)
+			}
+		}
+	}
+	return times, nil
+}
+
+func (h *host) leftovers(rounds int) (map[string]leftover, error) {
+	left := map[string]leftover{}
+	for _, v := range variants {
+		var all []leftover
+		for range rounds {
+			l, err := h.leftover(v)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, l)
+		}
+		left[v.service] = worst(all)
+	}
+	return left, nil
+}
