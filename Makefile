@@ -41,7 +41,7 @@ SHIM    := args request reply worker commit shim
 # 12 has both).
 PACKED  := -Wl,-z,pack-relative-relocs
 
-.PHONY: need-tools build install uninstall demo test check lint fuzz bench setup clean FORCE
+.PHONY: need-tools build install uninstall demo test shim-tests check lint fuzz bench setup clean FORCE
 
 build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so
 
@@ -103,9 +103,7 @@ setup:
 # Three rings: what needs nothing (check), real commands and hosts written for the
 # purpose, and real login programs; the last two inside test/root/enter.
 
-C_FLAGS = -std=c11 -D_GNU_SOURCE -DGOTMPNS_WORKER='"/nowhere"'
-
-test: build lint
+test: build lint shim-tests
 	GO='$(GO)' test/run
 
 demo: build
@@ -124,6 +122,27 @@ bench: build
 	install -m 0755 build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/bench/
 	test/root/enter --rw $(CURDIR)/docs -- $(CURDIR)/build/bench/bench -o $(CURDIR)/docs/benchmarks.md
 
+# Hosts written for the purpose, a broken worker, and the shim under sanitizers.
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+TESTHOST := c/test/host.c c/test/state.c
+C_FLAGS   = -DGOTMPNS_WORKER='"/nowhere"'
+
+shim-tests: build
+	@mkdir -p build/shim/sanitized
+	$(CC) $(STRICT) -O1 -g -o build/shim/host $(TESTHOST) -lpam -ldl -lpthread
+	$(CC) $(STRICT) -O1 -g -o build/shim/fakeworker c/test/fakeworker.c
+	clang $(STRICT) $(SANITIZE) -o build/shim/host-sanitized $(TESTHOST) -lpam -ldl -lpthread
+	clang $(STRICT) $(SANITIZE) $(C_FLAGS) -shared -fPIC -fvisibility=hidden -Wl,--version-script=c/pam_gotmpns.map \
+	  -o build/shim/sanitized/pam_gotmpns.so $(SHIM:%=c/%.c) -lpam
+	clang $(STRICT) $(SANITIZE) $(C_FLAGS) -fsanitize=fuzzer -o build/shim/fuzz_reply c/test/fuzz_reply.c c/reply.c
+
+# The wire in both directions, the configuration and its rules.
+fuzz: shim-tests
+	build/shim/fuzz_reply -max_total_time=$(FUZZTIME:s=) -max_len=8192 2>&1 | tail -n 2
+	for target in $$(grep -rhoE 'func Fuzz[A-Za-z]+' internal | cut -d' ' -f2 | sort -u); do \
+	  package=$$(grep -rlE "func $$target\(" internal | xargs dirname); \
+	  $(GO) test ./$$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) | tail -n 1 || exit 1; done
+
 check: lint build
 	$(GO) test ./...
 
@@ -133,8 +152,8 @@ lint:
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.6.1 ./...
 	cppcheck -q --enable=warning,performance,portability --error-exitcode=1 --std=c11 \
 	  -D_GNU_SOURCE -DGOTMPNS_WORKER='"/nowhere"' c
-	clang-tidy -quiet c/*.c -- $(C_FLAGS) 2>&1 | { ! grep -v 'warnings generated'; }
-	for cc in gcc clang; do for f in c/*.c; do \
+	clang-tidy -quiet c/*.c -- -std=c11 -D_GNU_SOURCE $(C_FLAGS) 2>&1 | { ! grep -v 'warnings generated'; }
+	for cc in gcc clang; do for f in c/*.c c/test/*.c; do \
 	  $$cc $(STRICT) -O2 $(HARDEN) $(C_FLAGS) -fsyntax-only $$f || exit 1; done; done
 	for f in c/*.c; do gcc $(STRICT) -O1 -fanalyzer $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
 	shellcheck test/setup test/root/* .ci/run

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"gotmpns/test/journal"
 )
 
 const configFile = "/etc/security/gotmpns.toml"
@@ -133,7 +135,7 @@ func TestBindsOfFilesAndDirectories(t *testing.T) {
 
 func TestOnlyThoseWhomItIsFor(t *testing.T) {
 	begin(t)
-	j := startJournal(t)
+	j := journal.Start(t)
 	configure(t, "[[private]]\ntarget = \"/tmp\"\nfor = [\"@students\", \"bob\"]\n")
 	for user, private := range map[string]bool{"alice": false, "bob": true, "carol": true} {
 		got := runSu(t, user, "cat /tmp/host-file 2>/dev/null")
@@ -141,9 +143,9 @@ func TestOnlyThoseWhomItIsFor(t *testing.T) {
 			t.Errorf("%s: %q", user, got)
 		}
 		if private {
-			j.says(t, user, "private /tmp", " ms")
+			j.Says(t, user, "private /tmp", " ms")
 		} else {
-			j.says(t, user, "left alone: no rule")
+			j.Says(t, user, "left alone: no rule")
 		}
 	}
 }
@@ -155,10 +157,10 @@ func TestWhoIsLeftAlone(t *testing.T) {
 	} {
 		t.Run(rule, func(t *testing.T) {
 			begin(t)
-			j := startJournal(t)
+			j := journal.Start(t)
 			configure(t, fmt.Sprintf("exempt = [%q]\n", rule))
 			want(t, runSu(t, "alice", "cat /tmp/host-file"), "the host's")
-			j.says(t, "alice (uid ", line)
+			j.Says(t, "alice (uid ", line)
 		})
 	}
 }
@@ -176,7 +178,7 @@ func TestX11SocketsStayShared(t *testing.T) {
 
 func TestASharedNameThatAUserHasPutThereIsNotShared(t *testing.T) {
 	begin(t)
-	j := startJournal(t)
+	j := journal.Start(t)
 	mustRun(t, "mkdir", "/tmp/.X11-unix")
 	mustRun(t, "chown", "bob", "/tmp/.X11-unix")
 	t.Cleanup(func() { _ = os.RemoveAll("/tmp/.X11-unix") })
@@ -184,32 +186,32 @@ func TestASharedNameThatAUserHasPutThereIsNotShared(t *testing.T) {
 	if strings.Contains(got, "X11") {
 		t.Errorf("alice sees bob's directory: %q", got)
 	}
-	if lines := strings.Join(j.lines(), "\n"); !strings.Contains(lines, "is not shared: it belongs to uid") {
+	if lines := strings.Join(j.Lines(), "\n"); !strings.Contains(lines, "is not shared: it belongs to uid") {
 		t.Errorf("the log says %q", lines)
 	}
 }
 
 func TestABrokenConfigurationRefusesUsersAndLetsRootIn(t *testing.T) {
 	begin(t)
-	j := startJournal(t)
+	j := journal.Start(t)
 	configure(t, "[[private]]\ntargte = \"/tmp\"\n")
 	got := runSu(t, "alice", "echo IN")
 	if strings.Contains(got, "IN") {
 		t.Errorf("required, and alice gets in: %q", got)
 	}
-	j.says(t, "alice", configFile+":2: unknown key \"targte\"; did you mean \"target\"?")
+	j.Says(t, "alice", configFile+":2: unknown key \"targte\"; did you mean \"target\"?")
 	want(t, runSu(t, "root", "echo IN"), "IN")
-	j.says(t, "root (uid 0): going on without a private /tmp", configFile+":2:")
+	j.Says(t, "root (uid 0): going on without a private /tmp", configFile+":2:")
 }
 
 func TestTheLogOfDebugHasThePlan(t *testing.T) {
 	begin(t)
-	j := startJournal(t)
+	j := journal.Start(t)
 	replace(t, "/etc/pam.d/common-session", func(before string) string {
 		return strings.Replace(before, "pam_gotmpns.so", "pam_gotmpns.so debug timout=3", 1)
 	})
 	want(t, runSu(t, "alice", "echo IN"), "IN")
-	lines := strings.Join(j.lines(), "\n")
+	lines := strings.Join(j.Lines(), "\n")
 	want(t, lines, "unshare the mount namespace")
 	want(t, lines, `cannot use the module argument "timout=3"`)
 }

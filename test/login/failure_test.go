@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"gotmpns/test/journal"
 )
 
 // opens says whether a session of alice can be opened after prepare, in a mount
@@ -47,11 +49,11 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			begin(t)
 			restore(t, "/etc/passwd")
 			t.Cleanup(func() { mendTmp(t) })
-			j := startJournal(t)
+			j := journal.Start(t)
 			if opened, out := opens(t, c, "alice"); opened {
 				t.Errorf("alice's session opens: %q", out)
 			}
-			j.says(t, c.says)
+			j.Says(t, c.says)
 			mendTmp(t)
 			// A program that cannot so much as tell who root is is another matter.
 			if opened, out := opens(t, c, "root"); !opened {
@@ -79,7 +81,7 @@ func mendTmp(t *testing.T) {
 
 func TestTheHostsMountFlagsHoldInside(t *testing.T) {
 	begin(t)
-	j := startJournal(t)
+	j := journal.Start(t)
 	// The namespace of pid 1 is the one that counts, so the flags are set there.
 	mustRun(t, "mount", "--bind", "/tmp", "/tmp")
 	defer mustRun(t, "umount", "/tmp")
@@ -96,7 +98,7 @@ func TestTheHostsMountFlagsHoldInside(t *testing.T) {
 
 func TestOddNames(t *testing.T) {
 	begin(t)
-	j := startJournal(t)
+	j := journal.Start(t)
 	restore(t, "/etc/passwd")
 	restore(t, "/etc/shadow")
 	passwd := read(t, "/etc/passwd")
@@ -114,10 +116,10 @@ func TestOddNames(t *testing.T) {
 		write(t, "/opt/name", name)
 		out := runIn(t, "/", "sh", "-c", `printf 'auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_gotmpns.so\n' > /etc/pam.d/gotmpns-test; pamtester gotmpns-test "$(cat /opt/name)" open_session close_session 2>&1`)
 		if !strings.Contains(out, "successfully opened") {
-			t.Errorf("%q: %s %q", name, out, j.lines())
+			t.Errorf("%q: %s %q", name, out, j.Lines())
 			continue
 		}
-		j.says(t, name[:min(len(name), 64)], "private /tmp")
+		j.Says(t, name[:min(len(name), 64)], "private /tmp")
 	}
 	_ = os.Remove("/etc/pam.d/gotmpns-test")
 	// Two names with one uid are one account: there is one instance.
@@ -145,21 +147,21 @@ func TestAUserNamespaceOfItsOwnHasItsOwnPrivateTmp(t *testing.T) {
 
 func TestAChangedRootKeepsItsOwnView(t *testing.T) {
 	begin(t)
-	j := startJournal(t)
+	j := journal.Start(t)
 	// A root directory of its own that is a mount point, as schroot makes it.
 	script := `mkdir -p /opt/root && mount -t tmpfs root /opt/root && ` + populate("/opt/root") + `echo inner > /opt/root/tmp/inner; ` +
 		`chroot /opt/root su alice -c "cat /tmp/inner /tmp/host-file 2>&1; echo hers > /tmp/note"; ls /opt/root/tmp`
 	got := runIn(t, "/", "unshare", "-m", "sh", "-c", script)
 	_ = os.Remove("/opt/root")
 	if strings.Contains(got, "inner\ninner") || !strings.Contains(got, "gotmpns-") || strings.Contains(got, "note") {
-		t.Errorf("got %q, the log has %q", got, j.lines())
+		t.Errorf("got %q, the log has %q", got, j.Lines())
 	}
 	mustNotExist(t, "/tmp/note")
 }
 
 func TestAPlainChangedRootIsRefusedAndNotHalfDone(t *testing.T) {
 	begin(t)
-	j := startJournal(t)
+	j := journal.Start(t)
 	// Not a mount point: propagation cannot be set from inside.
 	script := "mkdir -p /opt/jail; " + populate("/opt/jail") +
 		`chroot /opt/jail su alice -c "echo IN" 2>&1; chroot /opt/jail su root -c "echo ROOT IN"`
@@ -168,7 +170,7 @@ func TestAPlainChangedRootIsRefusedAndNotHalfDone(t *testing.T) {
 	if strings.Contains(got, "\nIN") || !strings.Contains(got, "ROOT IN") {
 		t.Errorf("got %q", got)
 	}
-	want(t, strings.Join(j.lines(), "\n"), "chroot")
+	want(t, strings.Join(j.Lines(), "\n"), "chroot")
 }
 
 // populate is a shell script that makes a root directory of parts of this one.

@@ -1,4 +1,5 @@
-package login
+// Package journal is /dev/log of the disposable root: what pam_syslog says.
+package journal
 
 import (
 	"net"
@@ -8,15 +9,16 @@ import (
 	"testing"
 )
 
-// journal is /dev/log of the disposable root: what pam_syslog says.
-type journal struct {
+// Journal collects log lines.
+type Journal struct {
 	conn *net.UnixConn
 	mu   sync.Mutex
 	text []string
 	done chan struct{}
 }
 
-func startJournal(t *testing.T) *journal {
+// Start listens until the test ends.
+func Start(t testing.TB) *Journal {
 	t.Helper()
 	_ = os.Remove("/dev/log")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/dev/log", Net: "unixgram"})
@@ -26,13 +28,13 @@ func startJournal(t *testing.T) *journal {
 	if err := os.Chmod("/dev/log", 0o666); err != nil {
 		t.Fatal(err)
 	}
-	j := &journal{conn: conn, done: make(chan struct{})}
+	j := &Journal{conn: conn, done: make(chan struct{})}
 	go j.listen()
 	t.Cleanup(func() { _ = conn.Close(); <-j.done; _ = os.Remove("/dev/log") })
 	return j
 }
 
-func (j *journal) listen() {
+func (j *Journal) listen() {
 	defer close(j.done)
 	buffer := make([]byte, 65536)
 	for {
@@ -46,8 +48,8 @@ func (j *journal) listen() {
 	}
 }
 
-// lines are those of the module; syslog(3) has sent them by the time a program ends.
-func (j *journal) lines() []string {
+// Lines are those of the module; syslog(3) has sent them by the time a program ends.
+func (j *Journal) Lines() []string {
 	// One more datagram through the same socket: what came before has been read by then.
 	conn, err := net.Dial("unixgram", "/dev/log")
 	if err == nil {
@@ -73,15 +75,17 @@ func (j *journal) lines() []string {
 	}
 }
 
-// says wants exactly one line for the last login, with all the parts in it.
-func (j *journal) says(t *testing.T, parts ...string) {
+// Says wants exactly one line for the last login, with all the parts in it.
+func (j *Journal) Says(t testing.TB, parts ...string) {
 	t.Helper()
-	lines := j.lines()
+	lines := j.Lines()
 	if len(lines) != 1 {
 		t.Errorf("%d lines in the log, want one: %q", len(lines), lines)
 		return
 	}
 	for _, part := range parts {
-		want(t, lines[0], part)
+		if !strings.Contains(lines[0], part) {
+			t.Errorf("the log says %q, want it to have %q", lines[0], part)
+		}
 	}
 }

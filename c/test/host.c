@@ -1,0 +1,362 @@
+/*
+ * A PAM host that does what real ones do, and what hostile ones could: words on
+ * the command line, carried out in order.
+ *
+ *   host CONFDIR SERVICE USER WORD...
+ *
+ * open and close say what PAM answered, and then, a line each, what of this
+ * process is not as it was before: "changed: WHAT".
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <security/pam_appl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "state.h"
+
+static const char *user, *service, *confdir;
+static pam_handle_t *pamh;
+static char **words; /* what is left of the command line */
+
+static const char *next_word(void)
+{
+	if (*words == NULL) {
+		fprintf(stderr, "host: a word is missing\n");
+		_exit(2);
+	}
+	return *words++;
+}
+
+static int silent(int n, const struct pam_message **m, struct pam_response **r, void *data)
+{
+	(void)m;
+	(void)data;
+	*r = calloc((size_t)n, sizeof **r);
+	return *r == NULL ? PAM_BUF_ERR : PAM_SUCCESS;
+}
+
+static const struct pam_conv conversation = {silent, NULL};
+
+static void start(void)
+{
+	if (pamh == NULL && pam_start_confdir(service, user, &conversation, confdir, &pamh) != PAM_SUCCESS)
+		_exit(2);
+}
+
+static int do_open(void)
+{
+	static struct state before, after; /* too large for small stacks */
+	int status;
+
+	start();
+	state_take(&before);
+	status = pam_open_session(pamh, 0);
+	state_take(&after);
+	dprintf(report_fd, "open=%d\n", status);
+	state_compare(&before, &after);
+	return status;
+}
+
+static void do_close(void)
+{
+	static struct state before, after;
+	int status;
+
+	start();
+	state_take(&before);
+	status = pam_close_session(pamh, 0);
+	state_take(&after);
+	dprintf(report_fd, "close=%d\n", status);
+	state_compare(&before, &after);
+}
+
+static void in_child(void (*act)(void))
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		act();
+		_exit(0);
+	}
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static void open_only(void)
+{
+	(void)do_open();
+}
+
+/* ---- threads ---- */
+
+static atomic_bool busy_enough, stop;
+
+/* Holds the locks of the dynamic linker and of malloc as much as it can. */
+static void *busy(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&stop)) {
+		void *library = dlopen("libutil.so.1", RTLD_NOW);
+		void *memory = malloc(100000);
+
+		atomic_store(&busy_enough, true);
+		free(memory);
+		if (library != NULL)
+			dlclose(library);
+	}
+	return NULL;
+}
+
+static void *open_in_thread(void *unused)
+{
+	(void)unused;
+	(void)do_open();
+	return NULL;
+}
+
+static void thread_open(void)
+{
+	pthread_t other, opener;
+
+	start();
+	if (pthread_create(&other, NULL, busy, NULL) != 0)
+		_exit(2);
+	while (!atomic_load(&busy_enough))
+		sched_yield();
+	if (pthread_create(&opener, NULL, open_in_thread, NULL) != 0)
+		_exit(2);
+	pthread_join(opener, NULL);
+	atomic_store(&stop, true);
+	pthread_join(other, NULL);
+}
+
+/* ---- signals ---- */
+
+static void reap_all(int number)
+{
+	int error = errno;
+
+	(void)number;
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+	errno = error;
+}
+
+static void set_all(void (*handler)(int))
+{
+	for (int n = 1; n < NSIG; n++) {
+		if (n != SIGSEGV && n != SIGBUS) /* the sanitizers' */
+			(void)signal(n, handler);
+	}
+}
+
+static void block_all(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
+/* ---- limits and filters ---- */
+
+static void set_rlimit(void)
+{
+	static const struct {
+		const char *name;
+		__rlimit_resource_t resource;
+	} names[] = {{"AS", RLIMIT_AS},	      {"NPROC", RLIMIT_NPROC}, {"NOFILE", RLIMIT_NOFILE},
+		     {"FSIZE", RLIMIT_FSIZE}, {"CORE", RLIMIT_CORE},   {"CPU", RLIMIT_CPU},
+		     {"STACK", RLIMIT_STACK}, {"DATA", RLIMIT_DATA},   {"MEMLOCK", RLIMIT_MEMLOCK}};
+	const char *name = next_word();
+	struct rlimit limit;
+
+	limit.rlim_cur = strtoul(next_word(), NULL, 10);
+	const char *hard = next_word();
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		struct rlimit now;
+
+		if (strcmp(names[i].name, name) != 0)
+			continue;
+		getrlimit(names[i].resource, &now);
+		limit.rlim_max = strcmp(hard, "-") == 0 ? now.rlim_max : strtoul(hard, NULL, 10);
+		if (setrlimit(names[i].resource, &limit) == 0)
+			return;
+	}
+	perror("host: setrlimit");
+	_exit(2);
+}
+
+/* From now on, in this process and what it starts, one system call fails. */
+static void deny(void)
+{
+	unsigned number = (unsigned)strtoul(next_word(), NULL, 10);
+	unsigned error = (unsigned)strtoul(next_word(), NULL, 10);
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof code / sizeof code[0], code};
+
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+		perror("host: seccomp");
+		_exit(2);
+	}
+}
+
+/* As su has it, started by a user: real ids his, effective ones root's. */
+static void like_setuid(void)
+{
+	if (setresgid(1000, 1000, 1000) != 0 || setresuid(1000, 0, 0) != 0)
+		_exit(2);
+}
+
+static void drop(void)
+{
+	if (setresgid(1000, 1000, 1000) != 0 || setresuid(1000, 1000, 1000) != 0)
+		_exit(2);
+}
+
+/* Opens and closes over and over: what grows? */
+static void repeat(void)
+{
+	static struct state before, after;
+	long times = strtol(next_word(), NULL, 10), kib = 0;
+	char data[512];
+
+	for (long i = 0; i < times; i++) {
+		if (i == times / 10) {
+			state_take(&before);
+			kib = private_kib();
+		}
+		start();
+		if (pam_open_session(pamh, 0) != PAM_SUCCESS)
+			dprintf(report_fd, "open failed in round %ld\n", i);
+		(void)pam_close_session(pamh, 0);
+		(void)pam_end(pamh, 0);
+		pamh = NULL;
+	}
+	state_take(&after);
+	snprintf(data, sizeof data, "mounts=%d kib=%ld\n", mount_count(), private_kib() - kib);
+	dprintf(report_fd, "%s", data);
+	state_compare(&before, &after);
+}
+
+static void run(void)
+{
+	const char *command = next_word();
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		dup2(report_fd, 1);
+		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+		_exit(127);
+	}
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static void many_fds(void)
+{
+	for (long n = strtol(next_word(), NULL, 10); n > 0; n--)
+		(void)open("/dev/null", O_RDONLY);
+}
+
+static void deleted_cwd(void)
+{
+	if (mkdir("/opt/gone", 0755) != 0 || chdir("/opt/gone") != 0 || rmdir("/opt/gone") != 0)
+		_exit(2);
+}
+
+static void obey(const char *word)
+{
+	if (strcmp(word, "open") == 0)
+		(void)do_open();
+	else if (strcmp(word, "close") == 0)
+		do_close();
+	else if (strcmp(word, "start") == 0)
+		start();
+	else if (strcmp(word, "fork-open") == 0)
+		in_child(open_only);
+	else if (strcmp(word, "fork-close") == 0)
+		in_child(do_close);
+	else if (strcmp(word, "thread-open") == 0)
+		thread_open();
+	else if (strcmp(word, "reap-all") == 0)
+		(void)signal(SIGCHLD, reap_all);
+	else if (strcmp(word, "ignore-sigchld") == 0)
+		(void)signal(SIGCHLD, SIG_IGN);
+	else if (strcmp(word, "ignore-all") == 0)
+		set_all(SIG_IGN);
+	else if (strcmp(word, "block-all") == 0)
+		block_all();
+	else if (strcmp(word, "rlimit") == 0)
+		set_rlimit();
+	else if (strcmp(word, "deny") == 0)
+		deny();
+	else if (strcmp(word, "like-setuid") == 0)
+		like_setuid();
+	else if (strcmp(word, "drop") == 0)
+		drop();
+	else if (strcmp(word, "repeat") == 0)
+		repeat();
+	else if (strcmp(word, "run") == 0)
+		run();
+	else if (strcmp(word, "many-fds") == 0)
+		many_fds();
+	else if (strcmp(word, "deleted-cwd") == 0)
+		deleted_cwd();
+	else if (strcmp(word, "umask") == 0)
+		(void)umask((mode_t)strtoul(next_word(), NULL, 8));
+	else if (strcmp(word, "close-std") == 0)
+		for (int fd = 0; fd < 3; fd++)
+			(void)close(fd);
+	else if (strcmp(word, "chdir") == 0) {
+		if (chdir(next_word()) != 0)
+			_exit(2);
+	} else if (strcmp(word, "setenv") == 0) {
+		const char *name = next_word();
+
+		(void)setenv(name, next_word(), 1);
+	} else {
+		fprintf(stderr, "host: unknown word %s\n", word);
+		_exit(2);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 5)
+		return 2;
+	/* Beyond what close-std closes and what limits on descriptors cut off late. */
+	report_fd = fcntl(1, F_DUPFD_CLOEXEC, 9);
+	confdir = argv[1];
+	service = argv[2];
+	user = argv[3];
+	words = argv + 4;
+	while (*words != NULL)
+		obey(*words++);
+	if (pamh != NULL)
+		(void)pam_end(pamh, 0);
+	return 0;
+}
