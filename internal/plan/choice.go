@@ -130,10 +130,10 @@ func (c choice) roots() []string {
 func (c choice) check(mode policy.Propagation) error {
 	for _, private := range c.private {
 		place := c.places[private.Target]
-		if place.Err != nil && outermost(private.Target, c.private) == "" {
+		switch {
+		case place.Err != nil: // also inside another target: the host's is the pattern
 			return &Error{private.Target, place.Err.Error()}
-		}
-		if place.Err == nil && !place.Directory {
+		case !place.Directory:
 			return &Error{private.Target, "it is not a directory"}
 		}
 	}

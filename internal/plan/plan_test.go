@@ -1,0 +1,264 @@
+package plan
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gotmpns/internal/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func rules(t *testing.T, texts ...string) []policy.Rule {
+	t.Helper()
+	list := []policy.Rule{}
+	for _, text := range texts {
+		rule, err := policy.ParseRule(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, rule)
+	}
+	return list
+}
+
+var (
+	alice = policy.Subject{User: "alice", UID: 1000, Shell: "/bin/bash", Service: "sshd"}
+	root  = policy.Subject{User: "root", Shell: "/bin/bash", Service: "cron"}
+)
+
+// directory is a target that is a plain directory of the host's.
+func directory(change ...func(*Place)) Place {
+	place := Place{Directory: true}
+	for _, c := range change {
+		c(&place)
+	}
+	return place
+}
+
+func mountPoint(p *Place) { p.MountPoint = true }
+func own(p *Place)        { p.Caller = Own }
+func others(p *Place)     { p.Caller = Others }
+
+func shares(names ...string) func(*Place) {
+	return func(p *Place) {
+		p.Shares = map[string]Share{}
+		for _, name := range names {
+			p.Shares[name] = Share{Exists: true, Directory: true}
+		}
+	}
+}
+
+func source(s Source) func(*Place) { return func(p *Place) { p.Sources = append(p.Sources, s) } }
+func file(p *Place)                { p.Directory = false }
+
+func target(path string, change ...func(*policy.Private)) policy.Private {
+	p := policy.Private{Target: path, Kind: policy.Directory, Scope: policy.User}
+	for _, c := range change {
+		c(&p)
+	}
+	return p
+}
+
+type situation struct {
+	policy policy.Policy
+	facts  Facts
+}
+
+func situations(t *testing.T) map[string]situation {
+	tmp := func(place Place) map[string]Place { return map[string]Place{"/tmp": place} }
+	with := func(change func(*policy.Policy)) policy.Policy {
+		p := policy.Default()
+		change(&p)
+		return p
+	}
+	privates := func(list ...policy.Private) policy.Policy {
+		return with(func(p *policy.Policy) { p.Private = list })
+	}
+	propagation := func(mode policy.Propagation) policy.Policy {
+		return with(func(p *policy.Policy) { p.Propagation = mode })
+	}
+	hosts := func(recursive, readOnly bool, whom ...string) policy.Bind {
+		b := policy.Bind{Source: "/opt/lab/hosts", Target: "/etc/hosts", Recursive: recursive, ReadOnly: readOnly}
+		if whom != nil {
+			b.For = rules(t, whom...)
+		}
+		return b
+	}
+	binds := func(list ...policy.Bind) policy.Policy {
+		return with(func(p *policy.Policy) { p.Bind = list })
+	}
+	group := func(groups ...string) policy.Subject { s := alice; s.Groups = groups; return s }
+	environment := func(mode policy.Environment, pam, process []Variable) situation {
+		return situation{with(func(p *policy.Policy) { p.Environment = mode }),
+			Facts{Subject: alice, Places: tmp(directory()), PAMEnv: pam, ProcessEnv: process}}
+	}
+	elsewhere := []Variable{{"TMPDIR", "/home/alice/tmp"}, {"TMP", "/tmp"}, {"TEMP", "/tmp/user/1000"}}
+
+	return map[string]situation{
+		"first-login":              {policy.Default(), Facts{Subject: alice, Places: tmp(directory())}},
+		"tmp-is-a-mount-point":     {policy.Default(), Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
+		"slave-is-asked-for":       {propagation(policy.Slave), Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
+		"private-is-asked-for":     {propagation(policy.PropagationPrivate), Facts{Subject: alice, Places: tmp(directory())}},
+		"shared-is-asked-for":      {propagation(policy.Shared), Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
+		"x11-is-shared":            {policy.Default(), Facts{Subject: alice, Places: tmp(directory(shares(".X11-unix", ".ICE-unix")))}},
+		"the-same-user-again":      {policy.Default(), Facts{Subject: alice, Places: tmp(directory(own))}},
+		"from-another-user":        {policy.Default(), Facts{Subject: alice, Places: tmp(directory(others)), Cwd: "/tmp/hers"}},
+		"from-another-user-shared": {policy.Default(), Facts{Subject: alice, Places: tmp(directory(others, mountPoint))}},
+		"root-is-exempt":           {policy.Default(), Facts{Subject: root, Places: tmp(directory(others))}},
+		"exempt-by-group": {with(func(p *policy.Policy) { p.Exempt = rules(t, "@staff") }),
+			Facts{Subject: group("staff"), Unknown: []string{"stuff"}, Places: tmp(directory())}},
+		"not-for-this-user": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t, "bob") })),
+			Facts{Subject: alice, Places: tmp(directory())}},
+		"not-for-this-user-from-another": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t, "bob") })),
+			Facts{Subject: alice, Places: tmp(directory(others)), Cwd: "/tmp"}},
+		"for-nobody": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t) })),
+			Facts{Subject: alice, Places: tmp(directory())}},
+		"a-tmpfs-of-the-session": {privates(target("/tmp", func(p *policy.Private) {
+			p.Kind, p.Scope, p.Size, p.Inodes = policy.Tmpfs, policy.Session, 1<<30, 1000
+		})), Facts{Subject: alice, Places: tmp(directory())}},
+		"a-base-of-its-own": {privates(target("/tmp", func(p *policy.Private) { p.Base = "/var/lib/gotmpns" })),
+			Facts{Subject: alice, Places: tmp(directory())}},
+		"targets-in-mount-order": {privates(target("/tmp/build/deep"), target("/var/tmp"), target("/tmp/build"), target("/tmp")),
+			Facts{Subject: alice, Places: map[string]Place{
+				"/tmp": directory(mountPoint), "/tmp/build": directory(), "/tmp/build/deep": directory(), "/var/tmp": directory(mountPoint)}}},
+		"one-of-two-is-no-mount-point": {privates(target("/tmp"), target("/var/tmp")),
+			Facts{Subject: alice, Places: map[string]Place{"/tmp": directory(mountPoint), "/var/tmp": directory()}}},
+		"bind-a-file": {binds(hosts(false, true)), Facts{Subject: alice, Places: map[string]Place{
+			"/tmp": directory(), "/etc/hosts": directory(file, source(Source{}))}}},
+		"bind-for-whom": {binds(hosts(true, false, "bob"), hosts(false, true, "@students")), Facts{Subject: group("students"), Places: map[string]Place{
+			"/tmp": directory(), "/etc/hosts": directory(file, source(Source{}), source(Source{}))}}},
+		"bind-below-a-target": {binds(policy.Bind{Source: "/srv/x", Target: "/tmp/x"}), Facts{Subject: alice, Places: map[string]Place{
+			"/tmp": directory(), "/tmp/x": {Err: errors.New("there is none"), Sources: []Source{{Directory: true}}}}}},
+		"bind-in-place-already": {binds(hosts(false, false)), Facts{Subject: alice, Places: map[string]Place{
+			"/tmp": directory(own), "/etc/hosts": directory(file, source(Source{InPlace: true}))}}},
+		"bind-of-another-is-taken-away": {binds(hosts(false, false, "bob")), Facts{Subject: alice, Places: map[string]Place{
+			"/tmp": directory(others), "/etc/hosts": directory(file, source(Source{InPlace: true}))}}},
+		"cwd-below":               {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmp/x/y"}},
+		"cwd-is-the-target":       {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmp"}},
+		"cwd-with-the-same-start": {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmpfoo"}},
+		"share-of-a-user": {policy.Default(), Facts{Subject: alice, Places: tmp(directory(func(p *Place) {
+			p.Shares = map[string]Share{".X11-unix": {Exists: true, Refused: "it belongs to uid 1001"}}
+		}))}},
+		"environment-unset-pam":     environment(policy.Unset, elsewhere, nil),
+		"environment-unset-process": environment(policy.Unset, nil, elsewhere),
+		"environment-unset-both":    environment(policy.Unset, elsewhere, elsewhere),
+		"environment-set":           environment(policy.Set, elsewhere, nil),
+		"environment-keep":          environment(policy.Keep, elsewhere, elsewhere),
+	}
+}
+
+func TestPlans(t *testing.T) {
+	for name, s := range situations(t) {
+		t.Run(name, func(t *testing.T) {
+			plan, err := Make(s.policy, s.facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name+".plan")
+			if *update {
+				if err := os.WriteFile(golden, []byte(plan.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), plan.String()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// What holds for every plan, whatever the situation.
+func TestEveryPlanIsInOrder(t *testing.T) {
+	for name, s := range situations(t) {
+		t.Run(name, func(t *testing.T) {
+			before := reflect.ValueOf(s.policy.Private).Len()
+			plan, err := Make(s.policy, s.facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, _ := Make(s.policy, s.facts)
+			if plan.String() != again.String() || len(s.policy.Private) != before {
+				t.Error("the same facts make another plan")
+			}
+			attached := map[string]bool{}
+			propagated := false
+			for i, step := range plan.Steps {
+				switch step := step.(type) {
+				case Unshare:
+					if i != 0 {
+						t.Errorf("step %d unshares", i)
+					}
+				case Propagate:
+					propagated = true
+				case Detach:
+					if !propagated || len(attached) > 0 {
+						t.Errorf("%v comes at a wrong time", step)
+					}
+				case Attach:
+					if !propagated || attached[step.Target] {
+						t.Errorf("%v comes too early or twice", step)
+					}
+					if step.Inside != "" && !attached[step.Inside] {
+						t.Errorf("%v comes before what it is inside of", step)
+					}
+					attached[step.Target] = true
+				}
+			}
+			if len(plan.Steps) > 0 && plan.Steps[0] != (Unshare{}) {
+				t.Errorf("the first step is %v", plan.Steps[0])
+			}
+		})
+	}
+}
+
+func TestWhatCannotBe(t *testing.T) {
+	shared := policy.Default()
+	shared.Propagation = policy.Shared
+	bound := policy.Default()
+	bound.Bind = []policy.Bind{{Source: "/srv/x", Target: "/etc/hosts"}}
+	bind := func(place Place, s Source) map[string]Place {
+		place.Sources = []Source{s}
+		return map[string]Place{"/tmp": directory(), "/etc/hosts": place}
+	}
+	cases := map[string]struct {
+		policy policy.Policy
+		places map[string]Place
+		want   string
+	}{
+		"no inner target": {func() policy.Policy {
+			p := policy.Default()
+			p.Private = []policy.Private{target("/tmp"), target("/tmp/build")}
+			return p
+		}(), map[string]Place{"/tmp": directory(), "/tmp/build": {Err: errors.New("there is no /tmp/build")}}, "there is no /tmp/build"},
+		"no target":               {policy.Default(), map[string]Place{"/tmp": {Err: errors.New("there is no /tmp")}}, "there is no /tmp"},
+		"a target that is a file": {policy.Default(), map[string]Place{"/tmp": {}}, "not a directory"},
+		"shared without a mount":  {shared, map[string]Place{"/tmp": directory()}, "not a mount point of its own"},
+		"a source that is gone":   {bound, bind(directory(file), Source{Err: errors.New("no such file")}), "its source: no such file"},
+		"a directory on a file":   {bound, bind(directory(file), Source{Directory: true}), "it is a file and its source /srv/x is a directory"},
+		"a bind without target":   {bound, bind(Place{Err: errors.New("no such target")}, Source{}), "no such target"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := Make(c.policy, Facts{Subject: alice, Places: c.places})
+			var refused *Error
+			if !errors.As(err, &refused) || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "cannot make /") {
+				t.Errorf("error is %v", err)
+			}
+			if plan, err := Make(c.policy, Facts{Subject: root, Places: c.places}); err != nil || plan.Steps != nil {
+				t.Errorf("root: %v, %v", plan, err)
+			}
+		})
+	}
+}
