@@ -1,0 +1,203 @@
+package state
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/mountfd"
+)
+
+// open makes a state directory below a root of the test's own, with a /proc in
+// which this process is all there is.
+func open(t *testing.T) (*Dir, string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("the state directory belongs to root")
+	}
+	root := t.TempDir()
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := root + "/proc/" + strconv.Itoa(os.Getpid())
+	for _, dir := range []string{root + "/run", self} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(self+"/stat", stat, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	place, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, root + Path
+}
+
+func TestRecordsComeBackAsTheyWere(t *testing.T) {
+	d, _ := open(t)
+	for _, odd := range []string{"/tmp", "/a b", "/a@b", "/%2F", "/\"quoted\"", "/line\nbreak=x", "/\xff"} {
+		base := Base{Name: "gotmpns-" + odd, ID: mountfd.ID{Device: 1 << 40, Inode: 7}}
+		if err := d.SetBase(odd, base); err != nil {
+			t.Fatal(err)
+		}
+		got, ok := d.Base(odd)
+		if diff := cmp.Diff(base, got); !ok || diff != "" {
+			t.Errorf("%q: %v %s", odd, ok, diff)
+		}
+		tmpfs := Tmpfs{Target: odd, UID: 1000, User: odd, ID: mountfd.ID{Device: 3, Inode: 4}}
+		if err := d.SetTmpfs(tmpfs); err != nil {
+			t.Fatal(err)
+		}
+		found, ok := d.FindTmpfs(odd, tmpfs.ID)
+		if diff := cmp.Diff(tmpfs, found); !ok || diff != "" {
+			t.Errorf("%q: %v %s", odd, ok, diff)
+		}
+	}
+	if _, ok := d.FindTmpfs("/tmp", mountfd.ID{}); ok {
+		t.Error("no file at all is an instance")
+	}
+}
+
+func TestRecordsThatAreNoneAreNotBelieved(t *testing.T) {
+	d, path := open(t)
+	if err := os.MkdirAll(path+"/bases", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"garbage": "garbage", "half": "NAME=\"x", "empty": ""} {
+		if err := os.WriteFile(path+"/bases/%2Ftmp", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if base, ok := d.Base("/tmp"); ok && (base.Name != "" || base.ID.Inode != 0) {
+			t.Errorf("%s: %+v", name, base)
+		}
+	}
+	_ = os.Remove(path + "/bases/%2Ftmp")
+	if err := unix.Mkfifo(path+"/bases/%2Ftmp", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if base, ok := d.Base("/tmp"); ok && base.Name != "" {
+		t.Errorf("a FIFO: %+v", base)
+	}
+}
+
+func TestAStateDirectoryOfOthersIsRefused(t *testing.T) {
+	_, path := open(t)
+	root, err := os.OpenFile(strings.TrimSuffix(path, Path), unix.O_PATH, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(root); err == nil || !strings.Contains(err.Error(), "cannot trust") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestStartTimeOfAProcessThatLies(t *testing.T) {
+	fields := make([]string, 50)
+	for i := range fields {
+		fields[i] = strconv.Itoa(i + 3)
+	}
+	for _, comm := range []string{"bash", ") S 1 2 3", "a b", "((", "\n"} {
+		got, err := startTimeIn("77 (" + comm + ") " + strings.Join(fields, " ") + "\n")
+		if err != nil || got != "22" {
+			t.Errorf("%q: %s, %v", comm, got, err)
+		}
+	}
+	if got, err := startTimeIn("77 (x) S 1"); err == nil {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestSweepRemovesTheDeadAndKeepsTheLiving(t *testing.T) {
+	d, path := open(t)
+	mine, err := d.NewName(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, start, _ := strings.Cut(mine, "-")
+	start, _, _ = strings.Cut(start, "-")
+	reused := pid + "-1" + start + "-00000000" // the same pid, another process
+	for _, name := range []string{mine, "4194304-5-00000000", reused} {
+		if err := d.SetSession(Session{Name: name, UID: 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, session := range []string{"", mine, "4194304-5-00000000"} {
+		if err := d.SetTmpfs(Tmpfs{Target: "/tmp", UID: 1000, Session: session}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(path+"/sessions/.new-young", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Sweep()
+	left, _ := filepath.Glob(path + "/[st]*/*")
+	want := []string{path + "/sessions/.new-young", path + "/sessions/" + mine, path + "/tmpfs/%2Ftmp@1000", path + "/tmpfs/%2Ftmp@1000." + mine}
+	if diff := cmp.Diff(want, left); diff != "" {
+		t.Error(diff)
+	}
+	var pids []int
+	for pid := range d.PIDs(1000) {
+		pids = append(pids, pid)
+	}
+	if diff := cmp.Diff([]int{os.Getpid()}, pids); diff != "" {
+		t.Error(diff)
+	}
+	d.RemoveSession(mine)
+	if _, err := os.Stat(path + "/sessions/" + mine); err == nil {
+		t.Error("the record is still there")
+	}
+}
+
+func TestOneSweepDoesABoundedAmount(t *testing.T) {
+	d, _ := open(t)
+	for i := range 3 * sweepAtMost {
+		if err := d.SetSession(Session{Name: fmt.Sprintf("4194304-%d-00000000", i+1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for want := 2 * sweepAtMost; want >= 0; want -= sweepAtMost {
+		d.Sweep()
+		if got := len(d.names("sessions")); got != want {
+			t.Errorf("%d are left, want %d", got, want)
+		}
+	}
+}
+
+func TestWritersDoNotMix(t *testing.T) {
+	d, _ := open(t)
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for range 50 {
+				name := strings.Repeat(string(rune('a'+i)), 1000)
+				if err := d.SetBase("/tmp", Base{Name: name}); err != nil {
+					t.Error(err)
+				}
+				got, ok := d.Base("/tmp")
+				if !ok || len(got.Name) != 1000 || strings.Trim(got.Name, got.Name[:1]) != "" {
+					t.Errorf("half a record: %v %q", ok, got.Name)
+				}
+			}
+		}()
+	}
+	wait.Wait()
+}
