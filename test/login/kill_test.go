@@ -1,0 +1,88 @@
+package login
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// CASES 17: the login program or its worker is killed at a system call, at each
+// of those by which something is made. The next login works, finds one instance
+// and leaves no record of the dead.
+func TestKilledAtEveryStep(t *testing.T) {
+	calls := []string{
+		"unshare", "setns", "openat2", "flock", "mkdirat", "fchown", "fchmod", "symlinkat", "renameat2", "renameat",
+		"write", "open_tree", "mount_setattr", "fsopen", "fsmount", "sendmsg", "recvmsg", "move_mount", "execve", "clone",
+	}
+	for _, kind := range []string{"directory", "tmpfs"} {
+		t.Run(kind, func(t *testing.T) {
+			begin(t)
+			configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \""+kind+"\"\n")
+			write(t, "/etc/pam.d/gotmpns-test", "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_gotmpns.so\n")
+			killed := 0
+			for _, call := range calls {
+				for nth := 1; nth <= 3; nth++ {
+					forgetInstances(t)
+					runIn(t, "/", "strace", "-f", "-o", "/opt/trace", "-e", "trace="+call,
+						"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, nth),
+						"pamtester", "gotmpns-test", "alice", "open_session", "close_session")
+					if strings.Contains(read(t, "/opt/trace"), "killed by SIGKILL") {
+						killed++
+					}
+					got := runSu(t, "alice", "echo fine > /tmp/note; cat /tmp/note; ls -A /tmp")
+					if got != "fine\nnote\n" {
+						t.Errorf("after a kill at %s, number %d: %q", call, nth, got)
+					}
+					if kind == "directory" {
+						if got := instances(t); got != "1000 1000.user" {
+							t.Errorf("after a kill at %s, number %d, there are %q", call, nth, got)
+						}
+					}
+				}
+			}
+			_ = os.Remove("/opt/trace")
+			if killed < len(calls) {
+				t.Errorf("only %d processes were killed: this shows little", killed)
+			}
+		})
+	}
+}
+
+// instances are what the bases have in them. A base that was made and not
+// recorded is empty, root's, and goes at boot.
+func instances(t *testing.T) string {
+	t.Helper()
+	bases, err := filepath.Glob("/tmp/gotmpns-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, base := range bases {
+		all = append(all, strings.Fields(without(listing(t, base), ".new-"))...)
+	}
+	return strings.Join(all, " ")
+}
+
+// Where libpam-tmpdir points TMPDIR into a directory that is not to be found in
+// the private /tmp, programs would fail.
+func TestBesideLibpamTmpdir(t *testing.T) {
+	if _, err := os.Stat("/usr/lib/x86_64-linux-gnu/security/pam_tmpdir.so"); err != nil {
+		if _, err := os.Stat("/lib/x86_64-linux-gnu/security/pam_tmpdir.so"); err != nil {
+			t.Skip("libpam-tmpdir is not installed")
+		}
+	}
+	for _, order := range []string{"session optional pam_tmpdir.so\nsession required pam_gotmpns.so\n", "session required pam_gotmpns.so\nsession optional pam_tmpdir.so\n"} {
+		t.Run(strings.Fields(order)[2], func(t *testing.T) {
+			begin(t)
+			replace(t, "/etc/pam.d/common-session", func(before string) string {
+				return strings.ReplaceAll(before, "session required pam_gotmpns.so\n", order)
+			})
+			got := runSuLogin(t, "alice", "mktemp > /dev/null && echo made; echo TMPDIR=$TMPDIR")
+			want(t, got, "made")
+			t.Log(got)
+			_ = os.RemoveAll("/tmp/user")
+		})
+	}
+}
