@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct reply reply;
-	struct reason why;
+	struct reason why = {{0}};
 	struct entry entry;
 	size_t cursor = 0;
 	int status;
