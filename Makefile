@@ -17,6 +17,7 @@
 #   LIBEXECDIR  $(PREFIX)/libexec/gotmpns: gotmpns-worker and gotmpns-session.so
 #   PAMDIR      where PAM looks for modules
 #   CONFDIR     /etc/security
+#   TMPFILESDIR $(PREFIX)/lib/tmpfiles.d
 #   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual
 #   FUZZTIME    10s
 #   NO_SETUP    not empty: install nothing, as a package's build must not
@@ -26,6 +27,7 @@ LIBEXECDIR ?= $(PREFIX)/libexec/gotmpns
 MULTIARCH  := $(shell $(CC) -print-multiarch 2>/dev/null)
 PAMDIR     ?= /usr/lib/$(if $(MULTIARCH),$(MULTIARCH)/)security
 CONFDIR    ?= /etc/security
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 FUZZTIME   ?= 10s
 # Asked for when it is used, for it may have been installed a moment before.
 ifndef GO
@@ -36,7 +38,7 @@ STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Werror
 HARDEN  := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 RELRO   := -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS  ?= -O2 -g
-SHIM    := args request reply worker commit shim
+SHIM    := args log request reply worker commit record shim
 # Packed relocations take a tenth off the file (glibc 2.36, binutils 2.38: Debian
 # 12 has both).
 PACKED  := -Wl,-z,pack-relative-relocs
@@ -76,7 +78,8 @@ build/gotmpns-session.so: FORCE
 
 install:
 	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }
-	install -d $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR)
+	install -d $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR) $(DESTDIR)$(TMPFILESDIR)
+	install -m 0644 debian/gotmpns.tmpfiles $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
 	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
 	install -s -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/
 	test -e $(DESTDIR)$(CONFDIR)/gotmpns.toml || \
@@ -88,7 +91,7 @@ install:
 uninstall:
 	@! grep -rls pam_gotmpns $(DESTDIR)/etc/pam.d 2>/dev/null || \
 	  { echo 'take pam_gotmpns.so out of the files above first, or logins may fail' >&2; exit 1; }
-	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so
+	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
 	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so
 	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBEXECDIR) 2>/dev/null || true
 
@@ -151,7 +154,7 @@ lint:
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.6.1 ./...
 	cppcheck -q --enable=warning,performance,portability --error-exitcode=1 --std=c11 \
-	  -D_GNU_SOURCE -DGOTMPNS_WORKER='"/nowhere"' c
+	  --suppress=normalCheckLevelMaxBranches -D_GNU_SOURCE -DGOTMPNS_WORKER='"/nowhere"' c
 	clang-tidy -quiet c/*.c -- -std=c11 -D_GNU_SOURCE $(C_FLAGS) 2>&1 | { ! grep -v 'warnings generated'; }
 	for cc in gcc clang; do for f in c/*.c c/test/*.c; do \
 	  $$cc $(STRICT) -O2 $(HARDEN) $(C_FLAGS) -fsyntax-only $$f || exit 1; done; done

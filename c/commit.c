@@ -41,7 +41,9 @@ static int open_same(const struct entry *step, bool directory, struct reason *wh
 
 	if (fd < 0) {
 		because(why, "cannot open %s: %s%s", step->string, strerror(errno),
-			errno == ELOOP ? " (a symbolic link is in it; name the real path)" : "");
+			errno == ELOOP	  ? " (a symbolic link is in it; name the real path)"
+			: errno == ENOSYS ? "; Linux 5.12 or later is needed"
+					  : "");
 		return -1;
 	}
 	if (step->device == 0 && step->inode == 0)

@@ -3,7 +3,6 @@
  * it, and says so in one line.
  */
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 
 #include "shim.h"
 
-#define RECORD_DATA "gotmpns_record"
 #define EXPORT __attribute__((visibility("default")))
 
 static const char *const temporary[] = {"TMPDIR", "TMP", "TEMP", "TEMPDIR"};
@@ -32,36 +30,6 @@ struct opening {
 	struct way way;
 	struct reason why;
 };
-
-void because(struct reason *why, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	(void)vsnprintf(why->text, sizeof why->text, format, arguments);
-	va_end(arguments);
-}
-
-/* C0 controls, DEL, and the C1 controls as UTF-8 has them (c2 80 to c2 9f). */
-static bool is_control(const char *text, size_t i)
-{
-	unsigned char c = (unsigned char)text[i];
-	unsigned char before = i > 0 ? (unsigned char)text[i - 1] : 0;
-
-	return c < 0x20 || c == 0x7f || (before == 0xc2 && c >= 0x80 && c <= 0x9f);
-}
-
-/* A log line is one line, whatever a user name or a worker put into it. */
-static void log_line(pam_handle_t *pamh, int priority, const char *text)
-{
-	char line[REASON_MAX];
-	size_t length = strnlen(text, sizeof line - 1);
-
-	for (size_t i = 0; i < length; i++)
-		line[i] = is_control(text, i) ? '?' : text[i];
-	line[length] = '\0';
-	pam_syslog(pamh, priority, "%s", line);
-}
 
 static double milliseconds_since(const struct timespec *began)
 {
@@ -112,38 +80,6 @@ static bool build_request(struct opening *opening)
 	return request_finish(request);
 }
 
-/* ---- the session's record ---- */
-
-static void record_remove(const char *name)
-{
-	char path[sizeof GOTMPNS_SESSIONS_DIR + 1 + 128];
-
-	/* Best effort, also without privileges: a record of the dead is swept anyhow. */
-	if (snprintf(path, sizeof path, "%s/%s", GOTMPNS_SESSIONS_DIR, name) < (int)sizeof path)
-		(void)unlink(path);
-}
-
-static void record_free(pam_handle_t *pamh, void *data, int status)
-{
-	(void)pamh;
-	(void)status;
-	free(data);
-}
-
-/* Lets close_session know what open_session's record is called. */
-static int record_keep(struct opening *opening, const char *name)
-{
-	char *copy = strdup(name);
-	int status;
-
-	if (copy == NULL)
-		return PAM_BUF_ERR;
-	status = pam_set_data(opening->pamh, RECORD_DATA, copy, record_free);
-	if (status != PAM_SUCCESS)
-		free(copy);
-	return status;
-}
-
 /* ---- the reply ---- */
 
 /* What the worker wants to be told to PAM; the steps have been carried out. */
@@ -160,7 +96,7 @@ static int apply_to_pam(struct opening *opening)
 		     pam_getenv(opening->pamh, entry.string) != NULL))
 			status = pam_putenv(opening->pamh, entry.string);
 		else if (entry.type == GOTMPNS_RECORD)
-			status = record_keep(opening, entry.string);
+			status = record_keep(opening->pamh, entry.string);
 	}
 	return status;
 }
@@ -346,12 +282,9 @@ EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const ch
  */
 EXPORT int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
-	const void *record = NULL;
-
 	(void)flags;
 	(void)argc;
 	(void)argv;
-	if (pam_get_data(pamh, RECORD_DATA, &record) == PAM_SUCCESS && record != NULL)
-		record_remove(record);
+	record_end(pamh);
 	return PAM_SUCCESS;
 }

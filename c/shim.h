@@ -34,6 +34,9 @@ struct reason {
 GOTMPNS_HIDDEN void because(struct reason *why, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* One line through pam_syslog(3), whatever is in TEXT. */
+GOTMPNS_HIDDEN void log_line(pam_handle_t *pamh, int priority, const char *text);
+
 /* ---- args ---- */
 
 struct args {
@@ -127,6 +130,14 @@ GOTMPNS_HIDDEN bool worker_ask(struct worker *worker, const struct request *requ
  */
 GOTMPNS_HIDDEN void worker_finish(struct worker *worker, const struct deadline *deadline,
 				  struct reason *why);
+
+/* ---- record ---- */
+
+GOTMPNS_HIDDEN void record_remove(const char *name);
+/* Lets close_session know what open_session's record is called; a PAM status. */
+GOTMPNS_HIDDEN int record_keep(pam_handle_t *pamh, const char *name);
+/* Takes away what record_keep has told, if anything. */
+GOTMPNS_HIDDEN void record_end(pam_handle_t *pamh);
 
 /* ---- commit ---- */
 

@@ -22,12 +22,6 @@ import (
 	"gotmpns/internal/wire"
 )
 
-// Exit statuses of the worker, from c/wire.h.
-const (
-	exitUsage = 64
-	exitReply = 70
-)
-
 //export gotmpns_session_serve
 func gotmpns_session_serve(socket C.int) C.int { return C.int(serve(int(socket))) }
 
@@ -38,11 +32,11 @@ func serve(socket int) int {
 	runtime.LockOSThread()
 	message, err := receive(socket)
 	if err != nil {
-		return exitUsage
+		return wire.ExitUsage
 	}
 	answer := answerTo(message)
 	if err := send(socket, answer); err != nil {
-		return exitReply
+		return wire.ExitReply
 	}
 	if answer.Hold() {
 		awaitHangUp(socket)

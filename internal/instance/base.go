@@ -37,7 +37,12 @@ func (s *Store) configuredBase(name string) (base, error) {
 	if err := unix.Mkdirat(int(parent.Fd()), last, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return base{}, fmt.Errorf("cannot make the base %s: %w", name, err)
 	}
-	dir, err := mountfd.OpenDir(parent, last)
+	return openBase(parent, last)
+}
+
+// openBase opens a base and makes sure that it is root's alone.
+func openBase(parent *os.File, name string) (base, error) {
+	dir, err := mountfd.OpenDir(parent, name)
 	if err != nil {
 		return base{}, err
 	}
@@ -46,7 +51,7 @@ func (s *Store) configuredBase(name string) (base, error) {
 		return base{}, err
 	}
 	if why := unfit(info); why != "" {
-		return base{}, fmt.Errorf("cannot use the base %s: %s; it has to belong to root with mode 0700", name, why)
+		return base{}, fmt.Errorf("cannot use the base %s: %s; it has to belong to root with mode 0700", dir.Name(), why)
 	}
 	return base{dir, info}, nil
 }
@@ -117,24 +122,16 @@ func (s *Store) recordedBase(target Target) (base, string) {
 	if !ok {
 		return base{}, ""
 	}
-	dir, err := mountfd.OpenDir(target.Dir, record.Name)
-	if errors.Is(err, fs.ErrNotExist) {
+	b, err := openBase(target.Dir, record.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return base{}, record.Name + " is gone"
-	}
-	if err != nil {
+	case err != nil:
 		return base{}, err.Error()
-	}
-	info, err := mountfd.Stat(dir)
-	if err != nil {
-		return base{}, err.Error()
-	}
-	if info.ID != record.ID {
+	case b.info.ID != record.ID:
 		return base{}, record.Name + " is not the directory that was made"
 	}
-	if why := unfit(info); why != "" {
-		return base{}, record.Name + ": " + why
-	}
-	return base{dir, info}, ""
+	return b, ""
 }
 
 func (s *Store) newBase(target Target) (base, error) {
@@ -151,18 +148,11 @@ func (s *Store) newBase(target Target) (base, error) {
 		if err != nil {
 			return base{}, fmt.Errorf("cannot make the base %s/%s: %w", target.Path, name, err)
 		}
-		dir, err := mountfd.OpenDir(target.Dir, name)
+		b, err := openBase(target.Dir, name)
 		if err != nil {
 			return base{}, err
 		}
-		info, err := mountfd.Stat(dir)
-		if err != nil {
-			return base{}, err
-		}
-		if why := unfit(info); why != "" {
-			return base{}, fmt.Errorf("cannot use the new base %s/%s: %s", target.Path, name, why)
-		}
-		return base{dir, info}, s.state.SetBase(target.Path, state.Base{Name: name, ID: info.ID})
+		return b, s.state.SetBase(target.Path, state.Base{Name: name, ID: b.info.ID})
 	}
 	return base{}, fmt.Errorf("cannot make a base in %s: all %d names tried were taken", target.Path, tries)
 }

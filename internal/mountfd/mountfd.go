@@ -81,6 +81,8 @@ func open(dir *os.File, path string, flags uint64) (*os.File, error) {
 			continue // EAGAIN: a rename elsewhere made RESOLVE_BENEATH uncertain
 		case errors.Is(err, unix.ELOOP):
 			return nil, fmt.Errorf("cannot open %s: it is, or passes through, a symbolic link: %w", name, err)
+		case errors.Is(err, unix.ENOSYS):
+			return nil, fmt.Errorf("cannot open %s (openat2): %w%s", name, err, kernelHint(err))
 		default:
 			return nil, fmt.Errorf("cannot open %s: %w", name, err)
 		}
@@ -110,7 +112,7 @@ func Stat(f *os.File) (Info, error) {
 	const mask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID | unix.STATX_INO
 	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, mask, &st)
 	if err != nil {
-		return Info{}, fmt.Errorf("cannot statx %s: %w", f.Name(), err)
+		return Info{}, fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
 	}
 	return Info{
 		ID:        ID{Device: uint64(st.Dev_major)<<32 | uint64(st.Dev_minor), Inode: st.Ino},

@@ -83,6 +83,12 @@ const (
 	Debug   Priority = 7
 )
 
+// How the worker ends when it cannot so much as reply.
+const (
+	ExitUsage = 64
+	ExitReply = 70
+)
+
 // Propagation of a mount, as in GOTMPNS_PROPAGATE.
 type Propagation uint32
 

@@ -137,7 +137,7 @@ func TestInstallAndUninstall(t *testing.T) {
 		return nil
 	})
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"gotmpns-session.so", "gotmpns-worker", "gotmpns.toml", "pam_gotmpns.so"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"gotmpns-session.so", "gotmpns-worker", "gotmpns.conf", "gotmpns.toml", "pam_gotmpns.so"}, names); diff != "" {
 		t.Error(diff)
 	}
 	run("uninstall")

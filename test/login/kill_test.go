@@ -3,6 +3,7 @@ package login
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,6 +64,33 @@ func instances(t *testing.T) string {
 		all = append(all, strings.Fields(without(listing(t, base), ".new-"))...)
 	}
 	return strings.Join(all, " ")
+}
+
+// The cleaner of temporary files empties instances as it does /tmp, and leaves
+// the directories that sessions have mounted; at boot, all of it goes.
+func TestTheCleanerOfTemporaryFiles(t *testing.T) {
+	if _, err := exec.LookPath("systemd-tmpfiles"); err != nil {
+		t.Skip("systemd-tmpfiles is not installed")
+	}
+	begin(t)
+	runSu(t, "alice", "echo old > /tmp/old; echo young > /tmp/young; touch -d '30 days ago' /tmp/old")
+	write(t, "/opt/tmpfiles/tmp.conf", "d /tmp 1777 root root m:10d\n")
+	t.Cleanup(func() { _ = os.RemoveAll("/opt/tmpfiles") })
+	for _, path := range []string{"/tmp/gotmpns-*", "/tmp/gotmpns-*/1000"} {
+		mustRun(t, "touch", "-d", "30 days ago", one(t, path))
+	}
+	// By the time of modification alone: that of the last change cannot be set.
+	installed := read(t, "/usr/local/lib/tmpfiles.d/gotmpns.conf")
+	write(t, "/opt/tmpfiles/gotmpns.conf", strings.ReplaceAll(installed, "X /tmp/gotmpns-*/*", "X /tmp/gotmpns-*/* - - - m:10d"))
+	files := []string{"/opt/tmpfiles/gotmpns.conf", "/opt/tmpfiles/tmp.conf"}
+	mustRun(t, "systemd-tmpfiles", append([]string{"--clean"}, files...)...)
+	want(t, runSu(t, "alice", "cat /tmp/old 2>&1; cat /tmp/young"), "No such file or directory\nyoung")
+	mustRun(t, "systemd-tmpfiles", append([]string{"--remove", "--boot"}, files...)...)
+	if left := listing(t, "/tmp"); strings.Contains(left, "gotmpns") {
+		t.Errorf("after boot there is %q", left)
+	}
+	_ = os.RemoveAll("/run/gotmpns")
+	want(t, runSu(t, "alice", "ls -A /tmp | wc -l"), "0\n")
 }
 
 // Where libpam-tmpdir points TMPDIR into a directory that is not to be found in
