@@ -134,6 +134,7 @@ shim-tests: build
 	@mkdir -p build/shim/sanitized
 	$(CC) $(STRICT) -O1 -g -o build/shim/host $(TESTHOST) -lpam -ldl -lpthread
 	$(CC) $(STRICT) -O1 -g -o build/shim/fakeworker c/test/fakeworker.c
+	$(CC) $(STRICT) -O1 -g -fPIC -shared -o build/shim/libnss_test.so.2 c/test/nss_test.c
 	clang $(STRICT) $(SANITIZE) -o build/shim/host-sanitized $(TESTHOST) -lpam -ldl -lpthread
 	clang $(STRICT) $(SANITIZE) $(C_FLAGS) -shared -fPIC -fvisibility=hidden -Wl,--version-script=c/pam_gotmpns.map \
 	  -o build/shim/sanitized/pam_gotmpns.so $(SHIM:%=c/%.c) -lpam
