@@ -92,16 +92,15 @@ func (s *Store) findTmpfs(target Target, owner Owner) (*os.File, error) {
 // back to the host's view is an error.
 func (s *Store) cloneFrom(pid int, target Target, id mountfd.ID) (mount *os.File, err error) {
 	proc := "/proc/" + strconv.Itoa(pid)
-	if !shows(proc, target, id) {
-		return nil, nil
-	}
-	ns, err := os.Open(proc + "/ns/mnt")
+	fd, err := unix.Open(proc+"/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil
 	}
+	ns := os.NewFile(uintptr(fd), proc)
 	defer ns.Close()
-	// In a namespace that a user made, every path is the user's.
-	if !ownedByUs(ns) {
+	// Before any path is looked up: in a namespace that a user made, every path
+	// is the user's, and may lead to a file system that never answers.
+	if !ownedByUs(ns) || !shows(proc, target, id) {
 		return nil, nil
 	}
 	err = s.view.In(ns, func(root *os.File) { mount = cloneHere(root, target, id) })
