@@ -101,8 +101,12 @@ func send(socket int, answer *session.Answer) error {
 }
 
 // awaitHangUp returns when the login process has committed and closed its end.
-// It needs no deadline of its own: the login process kills a worker that is late.
+// One that hangs does not keep the lock from the others.
 func awaitHangUp(socket int) {
+	limit := unix.Timeval{Sec: 10}
+	if err := unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
+		return
+	}
 	var rest [1]byte
 	for {
 		if _, _, err := unix.Recvfrom(socket, rest[:], 0); !errors.Is(err, unix.EINTR) {
