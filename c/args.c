@@ -17,12 +17,15 @@
 #error "GOTMPNS_WORKER must name the installed worker; build with make"
 #endif
 
-/* The rest of ARG behind PREFIX, or NULL where it does not start with that. */
-static const char *value_of(const char *arg, const char *prefix)
+/* Is ARG of the form NAME=VALUE? Then *VALUE is what follows. */
+static bool is_named(const char *arg, const char *name, const char **value)
 {
-	size_t length = strlen(prefix);
+	size_t length = strlen(name);
 
-	return strncmp(arg, prefix, length) == 0 ? arg + length : NULL;
+	if (strncmp(arg, name, length) != 0 || arg[length] != '=')
+		return false;
+	*value = arg + length + 1;
+	return true;
 }
 
 static bool parse_path(const char *value, const char **path)
@@ -50,25 +53,24 @@ static bool parse_seconds(const char *value, unsigned *seconds)
 
 static bool parse_one(const char *arg, struct args *args)
 {
-	const char *value;
+	const char *value = NULL;
 
 	if (strcmp(arg, "debug") == 0) {
 		args->debug = true;
 		return true;
 	}
-	if ((value = value_of(arg, "config=")) != NULL)
-		return parse_path(value, &args->config);
-	if ((value = value_of(arg, "worker=")) != NULL)
-		return parse_path(value, &args->worker);
-	if ((value = value_of(arg, "timeout=")) != NULL)
-		return parse_seconds(value, &args->timeout);
-	if ((value = value_of(arg, "socket=")) != NULL) {
-		if (strcmp(value, "none") == 0) {
-			args->socket = NULL;
-			return true;
-		}
-		return parse_path(value, &args->socket);
+	if (strcmp(arg, "socket=none") == 0) {
+		args->socket = NULL;
+		return true;
 	}
+	if (is_named(arg, "config", &value))
+		return parse_path(value, &args->config);
+	if (is_named(arg, "worker", &value))
+		return parse_path(value, &args->worker);
+	if (is_named(arg, "socket", &value))
+		return parse_path(value, &args->socket);
+	if (is_named(arg, "timeout", &value))
+		return parse_seconds(value, &args->timeout);
 	return false;
 }
 
