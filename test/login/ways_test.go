@@ -1,9 +1,7 @@
 package login
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // deadline is for a program that hangs; nothing waits for it to pass.
@@ -85,36 +85,70 @@ func runPamtester(t *testing.T, user, script string) string {
 func runLogin(t *testing.T, user, script string) string {
 	t.Helper()
 	file, out := scriptFile(t, script), outFile(t, user)
-	// login waits for its terminal to be read: socat is the terminal.
-	cmd := exec.Command("socat", "-t1", "-", "EXEC:login -f "+user+",pty,setsid,ctty,stderr")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	screen, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	master, slave := openPTY(t)
+	defer master.Close()
+	cmd := exec.Command("login", "-f", user)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	_ = slave.Close()
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
 	timer := time.AfterFunc(deadline, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
-	waitForPrompt(screen)
-	fmt.Fprintf(in, "%s > %s 2>&1; exit\n", file, out)
-	_, _ = io.Copy(io.Discard, screen)
-	_ = in.Close()
-	_ = cmd.Wait()
+	typed := false
+	for chunk := range screen(master, ended) {
+		// The shell asks for a command: now it reads, and nothing is flushed.
+		if !typed && strings.Contains(chunk, "$ ") {
+			typed = true
+			fmt.Fprintf(master, "%s > %s 2>&1; exit\n", file, out)
+		}
+	}
 	return read(t, out)
 }
 
-// waitForPrompt reads until the shell asks for a command.
-func waitForPrompt(screen io.Reader) {
-	r := bufio.NewReader(screen)
-	for {
-		b, err := r.ReadByte()
-		if err != nil || b == '$' {
-			return
+// openPTY opens a pseudo terminal (pty(7)).
+func openPTY(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), "/dev/ptmx"), slave
+}
+
+// screen is what the terminal shows, until the program has ended. login hangs its
+// terminal up and opens it again (vhangup(2)): in between there is an error, and
+// it is not the end.
+func screen(master *os.File, ended <-chan struct{}) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		buffer := make([]byte, 4096)
+		for {
+			n, err := master.Read(buffer)
+			if n > 0 && !yield(string(buffer[:n])) {
+				return
+			}
+			if err == nil {
+				continue
+			}
+			select {
+			case <-ended:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
 		}
 	}
 }
