@@ -1,6 +1,6 @@
 # pam_gotmpns: a /tmp of one's own for every login.
 #
-#   make build      the three files of the module, into build/
+#   make build      the three files of the module and the command, into build/
 #   make install    into the system (see the variables), as root
 #   make uninstall  and out of it again
 #   make demo       shows what a session sees, in a disposable root; as root
@@ -14,6 +14,7 @@
 # Variables:
 #   DESTDIR     where a package is put together (empty: the system itself)
 #   PREFIX      /usr/local; the worker is told to the module when it is built
+#   BINDIR      $(PREFIX)/bin: the command gotmpns
 #   LIBEXECDIR  $(PREFIX)/libexec/gotmpns: gotmpns-worker and gotmpns-session.so
 #   PAMDIR      where PAM looks for modules
 #   CONFDIR     /etc/security
@@ -23,6 +24,7 @@
 #   NO_SETUP    not empty: install nothing, as a package's build must not
 
 PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/gotmpns
 MULTIARCH  := $(shell $(CC) -print-multiarch 2>/dev/null)
 PAMDIR     ?= /usr/lib/$(if $(MULTIARCH),$(MULTIARCH)/)security
@@ -45,7 +47,7 @@ PACKED  := -Wl,-z,pack-relative-relocs
 
 .PHONY: need-tools build install uninstall demo test shim-tests check lint fuzz bench setup clean FORCE
 
-build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so
+build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns
 
 # "make demo" and "make test" as root set up what is missing themselves.
 need-tools:
@@ -76,10 +78,15 @@ build/gotmpns-session.so: FORCE
 	  -ldflags '-s -w -extldflags "$(RELRO) $(PACKED)"' -o $@ ./pam_gotmpns
 	@rm -f build/gotmpns-session.h
 
+build/gotmpns: FORCE
+	@mkdir -p build
+	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie -ldflags '-s -w -linkmode=external -extldflags "$(RELRO)"' -o $@ ./cmd/gotmpns
+
 install:
 	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }
-	install -d $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR) $(DESTDIR)$(TMPFILESDIR)
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR) $(DESTDIR)$(TMPFILESDIR)
 	install -m 0644 debian/gotmpns.tmpfiles $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
+	install -m 0755 build/gotmpns $(DESTDIR)$(BINDIR)/
 	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
 	install -s -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/
 	test -e $(DESTDIR)$(CONFDIR)/gotmpns.toml || \
@@ -92,6 +99,7 @@ uninstall:
 	@! grep -rls pam_gotmpns $(DESTDIR)/etc/pam.d 2>/dev/null || \
 	  { echo 'take pam_gotmpns.so out of the files above first, or logins may fail' >&2; exit 1; }
 	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
+	rm -f $(DESTDIR)$(BINDIR)/gotmpns
 	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so
 	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBEXECDIR) 2>/dev/null || true
 

@@ -1,0 +1,88 @@
+// Package cli is the command gotmpns: what a user or an administrator types, and
+// how it answers.
+//
+// Each subcommand has a file and a function newX that makes it; what it does is
+// done by the packages that logins use, too. A subcommand writes to the streams
+// that cobra hands it, returns an error, and never exits by itself.
+//
+// The voice: results go to the standard output and nothing else does; an error is
+// one line, "gotmpns: error: cannot …", and where it is known what to do, another,
+// "gotmpns: hint: …". No colours, no questions, no progress.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Main runs the command and returns its exit status; args are without the
+// program's name.
+func Main(args []string, out, errOut io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.Execute()
+	if err == nil {
+		return ExitOK
+	}
+	status := statusOf(err)
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(errOut, "gotmpns: error: "+text)
+	}
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintln(errOut, "gotmpns: hint: "+hint)
+	}
+	return status
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "gotmpns",
+		Short:         "See, enter, try, check and run private /tmp directories",
+		SilenceErrors: true, // Main prints them
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(err, cmd)
+	})
+	return root
+}
+
+// usage is an error of whoever typed the command.
+func usage(err error, cmd *cobra.Command) error {
+	return &failure{err: err, status: ExitUsage, hint: fmt.Sprintf("%q says what there is", cmd.CommandPath()+" --help")}
+}
+
+// failure is an error with an exit status, and advice where there is some.
+type failure struct {
+	err    error
+	status int
+	hint   string
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// hinted adds what to do about an error.
+func hinted(err error, hint string) error {
+	return &failure{err: err, status: statusOf(err), hint: hint}
+}
+
+func statusOf(err error) int {
+	if f := (*failure)(nil); errors.As(err, &f) {
+		return f.status
+	}
+	return ExitFailure
+}
+
+func hintOf(err error) string {
+	if f := (*failure)(nil); errors.As(err, &f) {
+		return f.hint
+	}
+	return ""
+}

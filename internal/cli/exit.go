@@ -1,0 +1,13 @@
+package cli
+
+// The exit statuses of gotmpns; gotmpns(1) lists them. The subcommands that run
+// another command (run, enter, try) end with that command's own, or with 128 and
+// the number of the signal that ended it, as a shell says it.
+const (
+	ExitOK       = 0
+	ExitFailure  = 1   // it did not work: the error says why
+	ExitUsage    = 2   // the command line was wrong
+	ExitFindings = 3   // check: something is not as it should be
+	ExitNotRun   = 126 // the command could not be executed
+	ExitNotFound = 127 // there is no such command
+)
