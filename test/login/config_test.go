@@ -31,7 +31,7 @@ func replace(t *testing.T, path string, change func(before string) string) {
 }
 
 func TestATmpfsIsSharedByTheUsersSessionsAndGoneWithTheLast(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\nsize = \"1M\"\ninodes = 64\n")
 	hold := startSession(t, "alice")
 	want(t, runSu(t, "alice", "echo shared > /tmp/note; stat -fc %T /tmp"), "tmpfs")
@@ -59,7 +59,7 @@ func TestATmpfsIsFoundInADetachedProcessAsWell(t *testing.T) {
 func TestManyFirstLoginsAtOnceShareOneInstance(t *testing.T) {
 	for _, kind := range []string{"directory", "tmpfs"} {
 		t.Run(kind, func(t *testing.T) {
-			begin(t)
+			beginAlone(t)
 			configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \""+kind+"\"\n")
 			// All hold their sessions until the last has looked.
 			script := `su alice -c 'stat -c %d:%i /tmp; exec >&-; read x' < /opt/hold`
@@ -79,7 +79,7 @@ func TestManyFirstLoginsAtOnceShareOneInstance(t *testing.T) {
 func TestASessionsOwnDirectory(t *testing.T) {
 	for _, kind := range []string{"directory", "tmpfs"} {
 		t.Run(kind, func(t *testing.T) {
-			begin(t)
+			beginAlone(t)
 			configure(t, "[[private]]\ntarget = \"/tmp\"\nscope = \"session\"\nkind = \""+kind+"\"\n")
 			got := runSu(t, "alice", "echo mine > /tmp/note; su alice -c true; sudo -u alice cat /tmp/note")
 			want(t, got, "mine") // a session inside the session is the same
@@ -89,7 +89,7 @@ func TestASessionsOwnDirectory(t *testing.T) {
 }
 
 func TestSeveralTargets(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	configure(t, "[[private]]\ntarget = \"/tmp\"\n[[private]]\ntarget = \"/var/tmp\"\n[[private]]\ntarget = \"/dev/shm\"\nkind = \"tmpfs\"\n")
 	hold := startSession(t, "alice")
 	defer hold.end(t)
@@ -103,7 +103,7 @@ func TestSeveralTargets(t *testing.T) {
 }
 
 func TestATargetInsideATarget(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	mustRun(t, "mkdir", "-m", "1777", "/tmp/build")
 	t.Cleanup(func() { _ = os.RemoveAll("/tmp/build") })
 	configure(t, "[[private]]\ntarget = \"/tmp/build\"\n[[private]]\ntarget = \"/tmp\"\n")
@@ -113,7 +113,7 @@ func TestATargetInsideATarget(t *testing.T) {
 }
 
 func TestBindsOfFilesAndDirectories(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	for _, path := range []string{"/opt/lab/hosts", "/opt/lab/dir/file", "/opt/empty/x"} {
 		write(t, path, "the lab's\n")
 	}
@@ -134,7 +134,7 @@ func TestBindsOfFilesAndDirectories(t *testing.T) {
 }
 
 func TestOnlyThoseWhomItIsFor(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	j := journal.Start(t)
 	configure(t, "[[private]]\ntarget = \"/tmp\"\nfor = [\"@students\", \"bob\"]\n")
 	for user, private := range map[string]bool{"alice": false, "bob": true, "carol": true} {
@@ -156,7 +156,7 @@ func TestWhoIsLeftAlone(t *testing.T) {
 		"service:su": `exempt by "service:su"`, "shell:/bin/bash": `exempt by "shell:/bin/bash"`,
 	} {
 		t.Run(rule, func(t *testing.T) {
-			begin(t)
+			beginAlone(t)
 			j := journal.Start(t)
 			configure(t, fmt.Sprintf("exempt = [%q]\n", rule))
 			want(t, runSu(t, "alice", "cat /tmp/host-file"), "the host's")
@@ -166,7 +166,7 @@ func TestWhoIsLeftAlone(t *testing.T) {
 }
 
 func TestX11SocketsStayShared(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	mustRun(t, "mkdir", "-m", "1777", "/tmp/.X11-unix")
 	write(t, "/tmp/.X11-unix/X0", "display")
 	t.Cleanup(func() { _ = os.RemoveAll("/tmp/.X11-unix") })
@@ -177,7 +177,7 @@ func TestX11SocketsStayShared(t *testing.T) {
 }
 
 func TestASharedNameThatAUserHasPutThereIsNotShared(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	j := journal.Start(t)
 	mustRun(t, "mkdir", "/tmp/.X11-unix")
 	mustRun(t, "chown", "bob", "/tmp/.X11-unix")
@@ -192,7 +192,7 @@ func TestASharedNameThatAUserHasPutThereIsNotShared(t *testing.T) {
 }
 
 func TestABrokenConfigurationRefusesUsersAndLetsRootIn(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	j := journal.Start(t)
 	configure(t, "[[private]]\ntargte = \"/tmp\"\n")
 	got := runSu(t, "alice", "echo IN")
@@ -205,7 +205,7 @@ func TestABrokenConfigurationRefusesUsersAndLetsRootIn(t *testing.T) {
 }
 
 func TestTheLogOfDebugHasThePlan(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	j := journal.Start(t)
 	replace(t, "/etc/pam.d/common-session", func(before string) string {
 		return strings.Replace(before, "pam_gotmpns.so", "pam_gotmpns.so debug timout=3", 1)
@@ -248,7 +248,7 @@ func TestMountsOfASessionReachTheHostOnlyWhereEachTargetIsAMountPoint(t *testing
 }
 
 func TestAUidThatChangesHandsTakesNoFilesAlong(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	mustRun(t, "useradd", "-m", "-u", "4242", "dave")
 	runSu(t, "dave", "echo his > /tmp/note")
 	mustRun(t, "useradd", "-o", "-M", "-u", "4242", "david")

@@ -46,7 +46,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			if strings.Contains(c.prepare, "mv /tmp") && strings.Contains(read(t, "/proc/self/mounts"), " /tmp ") {
 				t.Skip("a directory that is a mount point elsewhere cannot be moved without harm")
 			}
-			begin(t)
+			beginAlone(t)
 			restore(t, "/etc/passwd")
 			t.Cleanup(func() { mendTmp(t) })
 			j := journal.Start(t)
@@ -80,7 +80,7 @@ func mendTmp(t *testing.T) {
 }
 
 func TestTheHostsMountFlagsHoldInside(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	j := journal.Start(t)
 	// The namespace of pid 1 is the one that counts, so the flags are set there.
 	mustRun(t, "mount", "--bind", "/tmp", "/tmp")
@@ -97,7 +97,7 @@ func TestTheHostsMountFlagsHoldInside(t *testing.T) {
 }
 
 func TestOddNames(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	j := journal.Start(t)
 	restore(t, "/etc/passwd")
 	restore(t, "/etc/shadow")
@@ -129,7 +129,7 @@ func TestOddNames(t *testing.T) {
 }
 
 func TestAUserNamespaceOfItsOwnHasItsOwnPrivateTmp(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	// Root of a container without privileges: uid 0 and the users' range mapped.
 	got := runIn(t, "/", "unshare", "-Um", "--map-users=0,0,65536", "--map-groups=0,0,65536", "--setuid=0", "sh", "-c",
 		`mount -t tmpfs -o mode=755 run /run; mount -t tmpfs -o mode=1777 tmp /tmp; su alice -c "echo in > /tmp/note; ls /tmp; cat /tmp/host-file; sudo -u bob sh -c \"ls -A /tmp | wc -l; grep -c \\\" /tmp \\\" /proc/self/mounts\"; sudo -u alice cat /tmp/note"; ls /tmp; ls /tmp/gotmpns-*`)
@@ -146,7 +146,7 @@ func TestAUserNamespaceOfItsOwnHasItsOwnPrivateTmp(t *testing.T) {
 }
 
 func TestAChangedRootKeepsItsOwnView(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	j := journal.Start(t)
 	// A root directory of its own that is a mount point, as schroot makes it.
 	script := `mkdir -p /opt/root && mount -t tmpfs root /opt/root && ` + populate("/opt/root") + `echo inner > /opt/root/tmp/inner; ` +
@@ -160,7 +160,7 @@ func TestAChangedRootKeepsItsOwnView(t *testing.T) {
 }
 
 func TestAPlainChangedRootIsRefusedAndNotHalfDone(t *testing.T) {
-	begin(t)
+	beginAlone(t)
 	j := journal.Start(t)
 	// Not a mount point: propagation cannot be set from inside.
 	script := "mkdir -p /opt/jail; " + populate("/opt/jail") +

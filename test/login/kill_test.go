@@ -19,7 +19,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 	}
 	for _, kind := range []string{"directory", "tmpfs"} {
 		t.Run(kind, func(t *testing.T) {
-			begin(t)
+			beginAlone(t)
 			configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \""+kind+"\"\n")
 			write(t, "/etc/pam.d/gotmpns-test", "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_gotmpns.so\n")
 			killed := 0
@@ -72,7 +72,7 @@ func TestTheCleanerOfTemporaryFiles(t *testing.T) {
 	if _, err := exec.LookPath("systemd-tmpfiles"); err != nil {
 		t.Skip("systemd-tmpfiles is not installed")
 	}
-	begin(t)
+	beginAlone(t)
 	runSu(t, "alice", "echo old > /tmp/old; echo young > /tmp/young; touch -d '30 days ago' /tmp/old")
 	write(t, "/opt/tmpfiles/tmp.conf", "d /tmp 1777 root root m:10d\n")
 	t.Cleanup(func() { _ = os.RemoveAll("/opt/tmpfiles") })
@@ -103,7 +103,7 @@ func TestBesideLibpamTmpdir(t *testing.T) {
 	}
 	for _, order := range []string{"session optional pam_tmpdir.so\nsession required pam_gotmpns.so\n", "session required pam_gotmpns.so\nsession optional pam_tmpdir.so\n"} {
 		t.Run(strings.Fields(order)[2], func(t *testing.T) {
-			begin(t)
+			beginAlone(t)
 			replace(t, "/etc/pam.d/common-session", func(before string) string {
 				return strings.ReplaceAll(before, "session required pam_gotmpns.so\n", order)
 			})

@@ -5,6 +5,10 @@
 // all of them, and is told twice where it matters: what has to be so (one's own
 // /tmp, shared by one's sessions) and what must not be (the host's files seen,
 // another user's reached, anything left behind).
+//
+// The stories run in test/root/enter, where a test starts each program by itself,
+// and in test/host/boot, where a whole system runs them. Those that begin with
+// TestSystem need the whole system.
 package login
 
 import (
@@ -55,9 +59,23 @@ func begin(t *testing.T) {
 	t.Helper()
 	leftover.Require(t)
 	write(t, "/tmp/host-file", "the host's\n")
+	if booted {
+		beginBooted(t)
+		return
+	}
 	leftover.Snapshot(t, leftover.Ignore("/tmp/gotmpns-*", "/run/gotmpns", "/run/sshd*", "/run/crond*", "/run/sudo*", "/run/motd.dynamic", "/run/mount"))
 	// Registered last, so run first: the instances of one test are not another's.
 	t.Cleanup(func() { forgetInstances(t) })
+}
+
+// beginAlone is for tests that read the log line by line or break things on which
+// a whole system stands: nobody but the test logs in.
+func beginAlone(t *testing.T) {
+	t.Helper()
+	if booted {
+		t.Skip("in test/root/enter only: in a whole system others log in as well")
+	}
+	begin(t)
 }
 
 // forgetInstances makes the next login the first again.
@@ -74,7 +92,7 @@ func TestEachSeesATmpOfItsOwn(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			begin(t)
 			before := listing(t, "/tmp")
-			got := w.run(t, "alice", `echo secret of $(id -un) > /tmp/note; cat /tmp/note; ls -A /tmp | sort | tr '\n' ' '`)
+			got := w.run(t, "alice", `echo secret of $(id -un) > /tmp/note; cat /tmp/note; ls -A -I.X11-unix -I.ICE-unix /tmp | sort | tr '\n' ' '`)
 			want(t, got, "secret of alice\nnote")
 			mustNotExist(t, "/tmp/note")
 			if after := listing(t, "/tmp"); without(after, "gotmpns-") != without(before, "gotmpns-") {
@@ -102,7 +120,7 @@ func TestAnotherUserDoesNot(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			begin(t)
 			w.run(t, "alice", "echo hers > /tmp/note")
-			got := w.run(t, "bob", "cat /tmp/note 2>&1; ls -A /tmp | wc -l; ls /tmp/.. >/dev/null && echo done")
+			got := w.run(t, "bob", "cat /tmp/note 2>&1; ls -A -I.X11-unix -I.ICE-unix /tmp | wc -l; ls /tmp/.. >/dev/null && echo done")
 			want(t, got, "No such file or directory")
 			want(t, got, "\n0\ndone")
 		})

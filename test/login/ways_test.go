@@ -187,6 +187,9 @@ var daemons sync.Map // of one test: a test that asks twice gets one
 
 func startDaemon(t *testing.T, name string, args ...string) {
 	t.Helper()
+	if booted {
+		return // the system has it running
+	}
 	if _, running := daemons.LoadOrStore(t.Name()+name, true); running {
 		return
 	}
@@ -220,8 +223,12 @@ func runCron(t *testing.T, user, script string) string {
 	fifo := resultFIFO(t, user)
 	write(t, "/etc/cron.d/gotmpns-test", "@reboot "+user+" "+scriptFile(t, script)+" > "+fifo+" 2>&1\n")
 	_ = os.Remove("/run/crond.reboot")
-	stop := startProcess(t, "/usr/sbin/cron", "-f")
-	defer stop() // the next run is another boot
+	if booted {
+		mustRun(t, "systemctl", "restart", "cron.service")
+	} else {
+		stop := startProcess(t, "/usr/sbin/cron", "-f")
+		defer stop() // the next run is another boot
+	}
 	text := read(t, fifo)
 	_ = os.Remove("/etc/cron.d/gotmpns-test")
 	return text
