@@ -5,6 +5,8 @@
 #   make uninstall  and out of it again
 #   make demo       shows what a session sees, in a disposable root; as root
 #   make test       lint, and all tests; as root
+#   make test-system  of these, the ones that boot a whole Debian system; as root
+#   make host       boots such a system with the module in it, for you to try; as root
 #   make check      what needs no root: lint, build, go test ./...
 #   make fuzz       the fuzz targets, FUZZTIME each
 #   make bench      open_session beside pam_namespace; writes docs/benchmarks.md; as root
@@ -21,6 +23,7 @@
 #   TMPFILESDIR $(PREFIX)/lib/tmpfiles.d
 #   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual
 #   FUZZTIME    10s
+#   SUITE       bookworm or trixie: what make host boots
 #   NO_SETUP    not empty: install nothing, as a package's build must not
 
 PREFIX     ?= /usr/local
@@ -31,6 +34,7 @@ PAMDIR     ?= /usr/lib/$(if $(MULTIARCH),$(MULTIARCH)/)security
 CONFDIR    ?= /etc/security
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 FUZZTIME   ?= 10s
+SUITE      ?= bookworm
 # Asked for when it is used, for it may have been installed a moment before.
 ifndef GO
 GO = $(shell test/setup --go)
@@ -45,7 +49,7 @@ SHIM    := args log request reply worker commit record shim
 # 12 has both).
 PACKED  := -Wl,-z,pack-relative-relocs
 
-.PHONY: need-tools build install uninstall demo test shim-tests check lint fuzz bench setup clean FORCE
+.PHONY: need-tools build install uninstall demo test test-system host shim-tests check lint fuzz bench setup clean FORCE
 
 build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns
 
@@ -111,11 +115,20 @@ setup:
 
 # ---- tests ----
 #
-# Three rings: what needs nothing (check), real commands and hosts written for the
-# purpose, and real login programs; the last two inside test/root/enter.
+# Four rings: what needs nothing (check), real commands and hosts written for the
+# purpose, and real login programs, both inside test/root/enter; whole systems inside
+# test/host/boot.
 
 test: build lint shim-tests
 	GO='$(GO)' test/run
+
+test-system: build
+	GO='$(GO)' test/run system
+
+host: build
+	@test "$$(id -u)" = 0 || { echo 'the system is booted in namespaces of its own: run "make host" as root' >&2; exit 1; }
+	@echo 'Debian $(SUITE), with the module in its PAM stacks; users: alice, bob, carol. Try: ssh alice@localhost, su - bob. Leave with: exit'
+	@test/host/boot --suite $(SUITE) --terminal -- /bin/bash -l
 
 demo: build
 	@test "$$(id -u)" = 0 || { echo 'the demo makes users and mounts in a disposable root: run "make demo" as root' >&2; exit 1; }
@@ -172,4 +185,4 @@ lint:
 	for f in c/*.c; do \
 	  case $$f in c/launcher.c) quiet=-Wno-analyzer-fd-leak ;; *) quiet= ;; esac; \
 	  gcc $(STRICT) -O1 -fanalyzer $$quiet $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
-	shellcheck test/setup test/root/* .ci/run
+	shellcheck test/setup test/root/* test/host/* .ci/run

@@ -144,6 +144,11 @@ func TestSystemKilledAtRandom(t *testing.T) {
 	}
 	endSessions(t)
 	noRecordOfTheDead(t)
+	// A unit whose process was killed has failed, and says so.
+	if failed := failedUnits(t); failed != "" {
+		t.Logf("units that have failed:\n%s%s", failed, runIn(t, "/", "journalctl", "-b", "--no-pager", "-u", "user-runtime-dir@*"))
+	}
+	mustRun(t, "systemctl", "reset-failed")
 }
 
 // startKiller kills what belongs to a login: a few times in a second a process of

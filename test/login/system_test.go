@@ -306,7 +306,7 @@ func TestSystemNothingHasFailed(t *testing.T) {
 	if !booted {
 		t.Skip("needs a whole system: run make test-system")
 	}
-	if failed := strings.TrimSpace(runIn(t, "/", "systemctl", "--failed", "--no-legend", "--plain")); failed != "" {
+	if failed := failedUnits(t); failed != "" {
 		t.Errorf("units have failed:\n%s", failed)
 	}
 	journal := func(priority string) string {
@@ -319,4 +319,9 @@ func TestSystemNothingHasFailed(t *testing.T) {
 			t.Errorf("a login was refused: %s", line)
 		}
 	}
+}
+
+func failedUnits(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(runIn(t, "/", "systemctl", "--failed", "--no-legend", "--plain"))
 }

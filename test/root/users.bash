@@ -63,4 +63,6 @@ make_ssh() {
 		AcceptEnv LANG LC_*
 		Subsystem sftp /usr/lib/openssh/sftp-server
 	END
+	# Since OpenSSH 9.8, who comes often or is killed has to wait.
+	! sshd -t -o PerSourcePenalties=no 2>/dev/null || echo 'PerSourcePenalties no' >>/etc/ssh/sshd_config
 }
