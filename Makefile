@@ -144,7 +144,8 @@ bench: build
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC $(LDFLAGS) -shared -o build/bench/pam_floor.so test/bench/c/pam_floor.c
 	CGO_ENABLED=0 $(GO) build -trimpath -o build/bench/bench ./test/bench
 	install -m 0755 build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/bench/
-	test/root/enter --rw $(CURDIR)/docs -- $(CURDIR)/build/bench/bench -o $(CURDIR)/docs/benchmarks.md
+	test/host/boot --suite $(SUITE) --rw $(CURDIR)/build/bench -- $(CURDIR)/build/bench/bench -ssh -o $(CURDIR)/build/bench/ssh.md
+	test/root/enter --rw $(CURDIR)/docs -- $(CURDIR)/build/bench/bench -include $(CURDIR)/build/bench/ssh.md -o $(CURDIR)/docs/benchmarks.md
 
 # Hosts written for the purpose, a broken worker, and the shim under sanitizers.
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all

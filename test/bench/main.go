@@ -26,16 +26,25 @@ const (
 
 func main() {
 	output := flag.String("o", "", "also write the report to `FILE`")
+	ssh := flag.Bool("ssh", false, "only the part for which a whole system is needed (test/host/boot)")
+	include := flag.String("include", "", "a `FILE` with that part, to be put into the report")
 	flag.Parse()
-	if err := run(*output); err != nil {
+	if err := run(*output, *include, *ssh); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(output string) error {
+func run(output, include string, ssh bool) error {
 	if os.Getenv("GOTMPNS_DISPOSABLE") != "1" {
 		return fmt.Errorf("this changes the machine; run it by \"make bench\", in a disposable root")
+	}
+	if ssh {
+		text, err := benchSSH()
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(output, []byte(text), 0o644)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -61,7 +70,17 @@ func run(output string) error {
 			if r.left, err = h.leftovers(leftoverRounds); err != nil {
 				return err
 			}
+			if r.crowded, err = h.crowds(); err != nil {
+				return err
+			}
 		}
+	}
+	if include != "" {
+		part, err := os.ReadFile(include)
+		if err != nil {
+			return err
+		}
+		r.ssh = string(part)
 	}
 	text := r.String()
 	fmt.Print(text)
@@ -102,4 +121,17 @@ func (h *host) leftovers(rounds int) (map[string]leftover, error) {
 		left[v.service] = worst(all)
 	}
 	return left, nil
+}
+
+func (h *host) crowds() (map[string]crowded, error) {
+	all := map[string]crowded{}
+	for _, v := range variants {
+		fmt.Fprintf(os.Stderr, "bench: %d living sessions of %s\n", crowd, v.title)
+		c, err := h.measureCrowd(v)
+		if err != nil {
+			return nil, err
+		}
+		all[v.service] = c
+	}
+	return all, nil
 }

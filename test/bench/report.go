@@ -22,6 +22,8 @@ type report struct {
 	machine []string
 	columns []column
 	left    map[string]leftover
+	crowded map[string]crowded
+	ssh     string // the part of a whole system, ready
 }
 
 // What the module has to reach, and how far apart two medians may be and still
@@ -89,6 +91,8 @@ func (r report) String() string {
 	r.writeTimes(&b)
 	r.writeRatios(&b)
 	r.writeLeft(&b)
+	r.writeCrowded(&b)
+	b.WriteString(r.ssh)
 	r.writeTargets(&b)
 	fmt.Fprint(&b, method)
 	return b.String()
@@ -155,6 +159,18 @@ func (r report) writeLeft(b *strings.Builder) {
 	}
 }
 
+func (r report) writeCrowded(b *strings.Builder) {
+	fmt.Fprintf(b, "\n## %d sessions at once\n\nOpened by %d clients at the same time, and kept. The time of a mount(2) on the host, "+
+		"which the kernel\npasses on to every session, in microseconds; and kernel memory (Slab) for each session.\n\n"+
+		"| | logins per second | mount(2) with none | with %d | with %d | KiB for each |\n|---|---:|---:|---:|---:|---:|\n",
+		crowd, clients, fewer, crowd)
+	for _, v := range variants {
+		c := r.crowded[v.service]
+		fmt.Fprintf(b, "| %s | %.0f | %.0f | %.0f | %.0f | %.1f |\n",
+			v.title, c.perSecond, c.mount[0], c.mount[fewer], c.mount[crowd], c.slab)
+	}
+}
+
 func (r report) writeTargets(b *strings.Builder) {
 	few, many := r.columns[0], r.columns[len(r.columns)-1]
 	shippedRatio := few.median(worker) / few.median(shipped)
@@ -180,7 +196,7 @@ What a login waits for this module, beside Linux-PAM's own pam_namespace. Writte
 
     make bench
 
-which takes about a minute and needs root; nothing of it is edited by hand. The figures are this
+which takes some ten minutes and needs root; nothing of it is edited by hand. The figures are this
 machine's; the ratios carry over better.
 `
 

@@ -3,12 +3,12 @@
  * own, so that every sample pays for what a login pays for and the namespace
  * ends with the process.
  *
- *   bench-host [-l] CONFDIR SERVICE USER
+ *   bench-host [-l|-k] CONFDIR SERVICE USER
  *
  * Prints the microseconds that open_session took and whether /tmp is another
  * directory since (1) or not (0). With -l it prints instead what is there after
  * it that was not there before: threads, descriptors, children, KiB of private
- * memory.
+ * memory. With -k it keeps the session until its standard input ends.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -118,17 +118,18 @@ int main(int argc, char **argv)
 {
 	const struct pam_conv conversation = {converse, NULL};
 	bool left = argc == 5 && strcmp(argv[1], "-l") == 0;
+	bool keep = argc == 5 && strcmp(argv[1], "-k") == 0;
 	pam_handle_t *pamh = NULL;
 	struct belongings before = {0}, after;
 	struct stat outside, inside;
 	struct timespec from, to;
 	int status;
 
-	if (argc != 4 && !left) {
-		fprintf(stderr, "usage: bench-host [-l] CONFDIR SERVICE USER\n");
+	if (argc != 4 && !left && !keep) {
+		fprintf(stderr, "usage: bench-host [-l|-k] CONFDIR SERVICE USER\n");
 		return 2;
 	}
-	argv += left;
+	argv += left || keep;
 	if (pam_start_confdir(argv[2], argv[3], &conversation, argv[1], &pamh) != PAM_SUCCESS)
 		die("pam_start_confdir");
 	outside = stat_tmp();
@@ -152,6 +153,13 @@ int main(int argc, char **argv)
 		inside = stat_tmp();
 		printf("%.1f %d\n", microseconds(&from, &to),
 		       inside.st_ino != outside.st_ino || inside.st_dev != outside.st_dev);
+	}
+	if (keep) {
+		char byte;
+
+		(void)fflush(stdout);
+		while (read(STDIN_FILENO, &byte, 1) > 0)
+			continue;
 	}
 	(void)pam_close_session(pamh, 0);
 	return pam_end(pamh, PAM_SUCCESS) == PAM_SUCCESS ? 0 : 1;

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Sessions that live at once, and what the host pays for them meanwhile.
+const (
+	crowd      = 1000
+	fewer      = 100
+	clients    = 8 // who log in at the same time, each one after the other
+	mountsEach = 101
+)
+
+// crowded is what many living sessions of one variant cost.
+type crowded struct {
+	perSecond float64         // logins, by all clients together
+	mount     map[int]float64 // microseconds of a mount(2) on the host, by living sessions
+	slab      float64         // KiB of kernel memory for each session
+}
+
+// session is a login process that stays.
+type session struct {
+	process *exec.Cmd
+	stdin   io.Closer
+}
+
+func (h *host) measureCrowd(v variant) (c crowded, err error) {
+	c.mount = map[int]float64{}
+	if c.mount[0], err = hostMount(); err != nil {
+		return c, err
+	}
+	before, err := slab()
+	if err != nil {
+		return c, err
+	}
+	var open []session
+	defer func() { err = errors.Join(err, end(open)) }()
+	began := time.Now()
+	for _, n := range []int{fewer, crowd} {
+		more, err := h.openMany(v, n-len(open))
+		open = append(open, more...)
+		if err != nil {
+			return c, err
+		}
+		if n == crowd {
+			c.perSecond = float64(len(more)) / time.Since(began).Seconds()
+		}
+		if c.mount[n], err = hostMount(); err != nil {
+			return c, err
+		}
+		began = time.Now()
+	}
+	after, err := slab()
+	c.slab = float64(after-before) / crowd
+	return c, err
+}
+
+func (h *host) openMany(v variant, n int) (open []session, err error) {
+	if v.namespace != "" {
+		if err := os.WriteFile(namespaceConf, []byte(v.namespace), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for client := range clients {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := client; i < n; i += clients {
+				s, one := h.keep(v)
+				mu.Lock()
+				if one == nil {
+					open = append(open, s)
+				}
+				err = errors.Join(err, one)
+				mu.Unlock()
+			}
+		}()
+	}
+	wg.Wait()
+	return open, err
+}
+
+// keep opens a session and returns when it is open.
+func (h *host) keep(v variant) (s session, err error) {
+	s.process = exec.Command(h.program, "-k", stacks, v.service, "alice")
+	s.process.Stderr = os.Stderr
+	out, err := s.process.StdoutPipe()
+	if err != nil {
+		return s, err
+	}
+	if s.stdin, err = s.process.StdinPipe(); err != nil {
+		return s, err
+	}
+	if err := s.process.Start(); err != nil {
+		return s, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return s, fmt.Errorf("%s said %q: %w", v.service, line, err)
+	}
+	return s, nil
+}
+
+func end(open []session) error {
+	var errs error
+	for _, s := range open {
+		errs = errors.Join(errs, s.stdin.Close())
+	}
+	for _, s := range open {
+		errs = errors.Join(errs, s.process.Wait())
+	}
+	return errs
+}
+
+// hostMount is the median time of a mount(2), in microseconds: the kernel passes it
+// on to every namespace that takes the host's mounts.
+func hostMount() (float64, error) {
+	point := filepath.Join(mountPoints, "timed")
+	if err := os.MkdirAll(point, 0o755); err != nil {
+		return 0, err
+	}
+	var times []float64
+	for range mountsEach {
+		began := time.Now()
+		if err := syscall.Mount(mountSource, point, "", syscall.MS_BIND, ""); err != nil {
+			return 0, err
+		}
+		times = append(times, float64(time.Since(began).Nanoseconds())/1e3)
+		if err := syscall.Unmount(point, 0); err != nil {
+			return 0, err
+		}
+	}
+	return quantile(times, 0.5), nil
+}
+
+// slab is the kernel's own memory, in KiB (proc_meminfo(5)).
+func slab() (int, error) {
+	// The remains of what has ended go a moment later.
+	time.Sleep(200 * time.Millisecond)
+	words := strings.Fields(valueIn("/proc/meminfo", "Slab", ":"))
+	if len(words) == 0 {
+		return 0, errors.New("no Slab in /proc/meminfo")
+	}
+	return strconv.Atoi(words[0])
+}
