@@ -40,6 +40,16 @@ func (s *Store) configuredBase(name string) (base, error) {
 	return openBase(parent, last)
 }
 
+// namedBase is [Store.configuredBase] for who only looks.
+func (s *Store) namedBase(name string) (base, error) {
+	parent, err := s.trustedParent(path.Dir(name))
+	if err != nil {
+		return base{}, err
+	}
+	defer parent.Close()
+	return openBase(parent, path.Base(name))
+}
+
 // openBase opens a base and makes sure that it is root's alone.
 func openBase(parent *os.File, name string) (base, error) {
 	dir, err := mountfd.OpenDir(parent, name)

@@ -289,9 +289,10 @@ func (s *Store) OwnerOf(target Target, configured string, id mountfd.ID) (uid ui
 	return 0, false
 }
 
+// existingBase opens a base where there is one, and makes none.
 func (s *Store) existingBase(target Target, configured string) (base, error) {
 	if configured != "" {
-		return s.configuredBase(configured)
+		return s.namedBase(configured)
 	}
 	b, _ := s.recordedBase(target)
 	return b, nil

@@ -12,7 +12,11 @@ import (
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
+	"gotmpns/internal/view"
 )
+
+// TmpfsSource is what a mount table calls a tmpfs of ours.
+const TmpfsSource = "gotmpns"
 
 // Tmpfs returns a mount of the owner's instance of kind tmpfs, detached.
 //
@@ -47,7 +51,7 @@ func (s *Store) newTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 	mount, err := mountfd.NewTmpfs(mountfd.Tmpfs{
 		Size: p.Size, Inodes: p.Inodes,
 		Mode: target.Info.Mode, UID: target.Info.UID, GID: target.Info.GID,
-		Flags: flags, SELinuxLabel: label, SourceInTable: "gotmpns",
+		Flags: flags, SELinuxLabel: label, SourceInTable: TmpfsSource,
 	})
 	if err != nil {
 		return nil, err
@@ -87,6 +91,18 @@ func (s *Store) findTmpfs(target Target, owner Owner) (*os.File, error) {
 	return nil, nil
 }
 
+// isOurs says that a process, by its directory in /proc, is in a mount namespace
+// of our own user namespace.
+func isOurs(proc string) bool {
+	fd, err := unix.Open(proc+"/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	ns := os.NewFile(uintptr(fd), proc)
+	defer ns.Close()
+	return view.OwnedByUs(ns)
+}
+
 // cloneFrom makes a mount of what a process has at target, where that is the
 // instance. Whatever is in the way means: not from this one; only not getting
 // back to the host's view is an error.
@@ -100,7 +116,7 @@ func (s *Store) cloneFrom(pid int, target Target, id mountfd.ID) (mount *os.File
 	defer ns.Close()
 	// Before any path is looked up: in a namespace that a user made, every path
 	// is the user's, and may lead to a file system that never answers.
-	if !ownedByUs(ns) || !shows(proc, target, id) {
+	if !view.OwnedByUs(ns) || !shows(proc, target, id) {
 		return nil, nil
 	}
 	err = s.view.In(ns, func(root *os.File) { mount = cloneHere(root, target, id) })
@@ -139,19 +155,6 @@ func shows(proc string, target Target, id mountfd.ID) bool {
 	defer dir.Close()
 	info, err := mountfd.Stat(dir)
 	return err == nil && info.ID == id && info.MountRoot
-}
-
-// ownedByUs says that a mount namespace belongs to our own user namespace
-// (ioctl_ns(2), Linux 4.9).
-func ownedByUs(ns *os.File) bool {
-	fd, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_USERNS)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	var owner, own unix.Stat_t
-	return unix.Fstat(fd, &owner) == nil && unix.Stat("/proc/self/ns/user", &own) == nil &&
-		owner.Ino == own.Ino && owner.Dev == own.Dev
 }
 
 // Attachable makes a detached mount of an instance of kind directory, with the

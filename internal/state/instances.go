@@ -22,6 +22,29 @@ func (d *Dir) Base(target string) (Base, bool) {
 	return Base{Name: f.get("NAME"), ID: f.id()}, true
 }
 
+// Bases returns the recorded base of each target that has one.
+func (d *Dir) Bases() map[string]Base {
+	bases := map[string]Base{}
+	for _, name := range d.names("bases") {
+		if f := d.read("bases", name); f != nil && !strings.HasPrefix(name, unfinished) {
+			bases[f.get("TARGET")] = Base{Name: f.get("NAME"), ID: f.id()}
+		}
+	}
+	return bases
+}
+
+// AllTmpfs returns every tmpfs that is recorded; it is there as long as a process
+// has it mounted.
+func (d *Dir) AllTmpfs() []Tmpfs {
+	var all []Tmpfs
+	for _, name := range d.names("tmpfs") {
+		if f := d.read("tmpfs", name); f != nil && !strings.HasPrefix(name, unfinished) {
+			all = append(all, tmpfsOf(f))
+		}
+	}
+	return all
+}
+
 // SetBase records the base of target.
 func (d *Dir) SetBase(target string, base Base) error {
 	f := append(fields{{"TARGET", target}, {"NAME", base.Name}}, idFields(base.ID)...)

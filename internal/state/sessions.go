@@ -1,13 +1,16 @@
 package state
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +54,63 @@ func (d *Dir) SetSession(s Session) error {
 
 // RemoveSession takes back a claim that came to nothing.
 func (d *Dir) RemoveSession(name string) { d.remove("sessions", name) }
+
+// Recorded is a session as its record and its login process tell of it.
+type Recorded struct {
+	Session
+	PID   int
+	Since time.Time // when it was opened: the record's own age
+	Alive bool      // the process that opened it lives
+}
+
+// Sessions returns every session that has a record, the oldest first. One whose
+// process has gone is over: a later login, or the clean-up, takes its record away.
+func (d *Dir) Sessions() []Recorded {
+	var found []Recorded
+	for _, name := range d.names("sessions") {
+		pid, start := split(name)
+		f := d.read("sessions", name)
+		if pid == 0 || f == nil {
+			continue
+		}
+		found = append(found, Recorded{
+			Session: sessionOf(name, f),
+			PID:     pid,
+			Since:   d.modified("sessions/" + name),
+			Alive:   d.alive(pid, start),
+		})
+	}
+	slices.SortFunc(found, func(a, b Recorded) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Name, b.Name))
+	})
+	return found
+}
+
+// Lives says whether the process that opened a session is still there. Whoever
+// has opened something of /proc/PID asks once more: the pid may be another's.
+func (d *Dir) Lives(session string) bool {
+	pid, start := split(session)
+	return pid != 0 && d.alive(pid, start)
+}
+
+func sessionOf(name string, f fields) Session {
+	s := Session{
+		Name: name, UID: uint32(f.number("UID")), User: f.get("USER"),
+		Service: f.get("SERVICE"), TTY: f.get("TTY"), RHost: f.get("RHOST"),
+	}
+	if targets := f.get("TARGETS"); targets != "" {
+		s.Targets = strings.Split(targets, "\n")
+	}
+	return s
+}
+
+func (d *Dir) modified(path string) time.Time {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(d.dir.Fd()), path, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return time.Time{}
+	}
+	return time.Unix(st.Mtim.Unix())
+}
 
 // PIDs returns the living login processes of a user's sessions.
 func (d *Dir) PIDs(uid uint32) iter.Seq[int] {
@@ -183,11 +243,12 @@ func (d *Dir) startTime(pid int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot read /proc/%s: %w", path, err)
 	}
-	return startTimeIn(string(text))
+	return StartTimeIn(string(text))
 }
 
-// startTimeIn counts from the last parenthesis: a process may call itself ") 1 2".
-func startTimeIn(stat string) (string, error) {
+// StartTimeIn returns the moment at which a process began, in clock ticks since
+// boot, from what is in its /proc/PID/stat (field 22, proc(5)). It counts from the last parenthesis: a process may call itself ") 1 2".
+func StartTimeIn(stat string) (string, error) {
 	const field = 22 - 3 // what follows the name begins with field 3
 	rest := stat[strings.LastIndexByte(stat, ')')+1:]
 	words := strings.Fields(rest)

@@ -38,7 +38,7 @@ const largest = 64 << 10
 
 // Dir is the open state directory.
 type Dir struct {
-	dir  *os.File
+	dir  *os.File // nil: there is none, and nothing to read in it
 	proc *os.File // /proc, to tell the living from the dead
 }
 
@@ -58,6 +58,21 @@ func Open(root *os.File) (*Dir, error) {
 		return nil, err
 	}
 	return &Dir{dir: dir, proc: proc}, nil
+}
+
+// Look opens the state directory below root to read in it, and makes nothing:
+// where there is none, nothing is recorded. Only root can look; what anybody else
+// gets is a permission error (fs.ErrPermission).
+func Look(root *os.File) (*Dir, error) {
+	proc, err := mountfd.OpenDir(root, "/proc")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := mountfd.ReadDir(root, Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Dir{proc: proc}, nil
+	}
+	return &Dir{dir: dir, proc: proc}, err
 }
 
 // subdirectory opens a directory that only root can enter; one that is not so
@@ -164,6 +179,9 @@ func parse(text string) (fields, error) {
 
 // read returns a record's fields, and nil where there is none to be believed.
 func (d *Dir) read(directory, name string) fields {
+	if d.dir == nil {
+		return nil
+	}
 	dir, err := mountfd.OpenDir(d.dir, directory)
 	if err != nil {
 		return nil
@@ -219,6 +237,9 @@ func (d *Dir) write(directory, name string, f fields) error {
 
 // names lists a directory of records.
 func (d *Dir) names(directory string) []string {
+	if d.dir == nil {
+		return nil
+	}
 	dir, err := mountfd.ReadDir(d.dir, directory)
 	if err != nil {
 		return nil

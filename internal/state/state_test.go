@@ -114,12 +114,12 @@ func TestStartTimeOfAProcessThatLies(t *testing.T) {
 		fields[i] = strconv.Itoa(i + 3)
 	}
 	for _, comm := range []string{"bash", ") S 1 2 3", "a b", "((", "\n"} {
-		got, err := startTimeIn("77 (" + comm + ") " + strings.Join(fields, " ") + "\n")
+		got, err := StartTimeIn("77 (" + comm + ") " + strings.Join(fields, " ") + "\n")
 		if err != nil || got != "22" {
 			t.Errorf("%q: %s, %v", comm, got, err)
 		}
 	}
-	if got, err := startTimeIn("77 (x) S 1"); err == nil {
+	if got, err := StartTimeIn("77 (x) S 1"); err == nil {
 		t.Errorf("got %s", got)
 	}
 }

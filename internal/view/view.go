@@ -143,6 +143,19 @@ func enter(ns *os.File) error {
 	return nil
 }
 
+// OwnedByUs says that a mount namespace belongs to our own user namespace
+// (ioctl_ns(2), Linux 4.9): in one that a user made, every path is the user's.
+func OwnedByUs(ns *os.File) bool {
+	fd, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_USERNS)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var owner, own unix.Stat_t
+	return unix.Fstat(fd, &owner) == nil && unix.Stat("/proc/self/ns/user", &own) == nil &&
+		owner.Ino == own.Ino && owner.Dev == own.Dev
+}
+
 // checkProc makes sure that /proc shows this process: without it no process
 // can be told from another.
 func checkProc() error {

@@ -1,0 +1,151 @@
+package instance
+
+import (
+	"iter"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/mountfd"
+)
+
+// Listed is an instance of kind directory, as its name and the link beside it
+// tell of it.
+type Listed struct {
+	Owner
+	Path  string // on the host
+	Aside bool   // the files of somebody who had the uid before
+	Usage Usage
+}
+
+// List returns what is in a target's base, unverified, by uid. A target without
+// a base has no instances; the error says why there is none to be looked into.
+func (s *Store) List(target Target, configured string) ([]Listed, error) {
+	b, err := s.existingBase(target, configured)
+	if err != nil || b.dir == nil {
+		return nil, err
+	}
+	defer b.dir.Close()
+	readable, err := mountfd.ReadDir(b.dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	defer readable.Close()
+	names, err := readable.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var list []Listed
+	for _, name := range names {
+		if _, ok := uidOf(name); ok {
+			list = append(list, s.describe(b, name))
+		}
+	}
+	return list, nil
+}
+
+func (s *Store) describe(b base, name string) Listed {
+	uid, _ := uidOf(name)
+	_, rest, _ := strings.Cut(name, ".")
+	l := Listed{Owner: Owner{UID: uid, Session: rest}, Path: b.dir.Name() + "/" + name}
+	if strings.HasPrefix(rest, "old-") {
+		l.Aside, l.Session = true, ""
+	} else {
+		l.User, _ = s.madeFor(b, l.Owner)
+	}
+	if dir, err := mountfd.ReadDir(b.dir, name); err == nil {
+		l.Usage = UsageOf(dir)
+		dir.Close()
+	}
+	return l
+}
+
+// HolderOfTmpfs finds a process that has a recorded tmpfs at target, and returns
+// its directory in /proc; the empty string where there is none.
+func (s *Store) HolderOfTmpfs(target Target, uid uint32, id mountfd.ID) string {
+	for _, pids := range [...]iter.Seq[int]{s.state.PIDs(uid), s.state.Processes()} {
+		for pid := range pids {
+			proc := "/proc/" + strconv.Itoa(pid)
+			if isOurs(proc) && shows(proc, target, id) {
+				return proc
+			}
+		}
+	}
+	return ""
+}
+
+// Usage is how much is in a directory.
+type Usage struct {
+	Bytes   uint64 // what its files take up on the disk or in memory
+	AtLeast bool   // there is more than anybody wants to wait for
+}
+
+// What is counted at most: a user can make any number of files, at any depth.
+const (
+	entriesAtMost = 200_000
+	depthAtMost   = 64
+)
+
+// UsageOf adds up what is in a directory that is open for reading. Nothing is
+// followed: no link, no mount. What cannot be read is not counted.
+func UsageOf(dir *os.File) Usage {
+	c := counter{seen: map[mountfd.ID]bool{}}
+	var st unix.Stat_t
+	if unix.Fstat(int(dir.Fd()), &st) == nil {
+		c.device = st.Dev
+		c.walk(dir, 0)
+	}
+	return c.usage
+}
+
+type counter struct {
+	usage   Usage
+	device  uint64
+	entries int
+	seen    map[mountfd.ID]bool // files with several names count once
+}
+
+func (c *counter) walk(dir *os.File, depth int) {
+	const atOnce = 1024
+	for {
+		names, err := dir.Readdirnames(atOnce)
+		for _, name := range names {
+			if c.entries++; c.entries > entriesAtMost {
+				c.usage.AtLeast = true
+				return
+			}
+			c.add(dir, name, depth)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (c *counter) add(dir *os.File, name string, depth int) {
+	var st unix.Stat_t
+	if unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) != nil || st.Dev != c.device {
+		return
+	}
+	if id := (mountfd.ID{Device: st.Dev, Inode: st.Ino}); st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if c.seen[id] {
+			return
+		}
+		c.seen[id] = true
+	}
+	const block = 512 // stat(2): whatever the file system's own is
+	c.usage.Bytes += uint64(st.Blocks) * block
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return
+	}
+	if depth == depthAtMost {
+		c.usage.AtLeast = true
+		return
+	}
+	if below, err := mountfd.ReadDir(dir, name); err == nil {
+		c.walk(below, depth+1)
+		below.Close()
+	}
+}

@@ -1,0 +1,245 @@
+// Package inventory tells what there is now: the sessions that are open, the
+// instances of their users, and where on the host all of it is.
+//
+// [Take] is root's: it reads the records in /run/gotmpns and compares them with
+// the mount tables of the processes that they name. [Own] is everybody's: it has
+// nothing but one's own processes to go by. Both only look.
+package inventory
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/instance"
+	"gotmpns/internal/mountfd"
+	"gotmpns/internal/mounts"
+	"gotmpns/internal/policy"
+	"gotmpns/internal/state"
+	"gotmpns/internal/view"
+)
+
+// Inventory is what there is.
+type Inventory struct {
+	Sessions  []Session  // the oldest first
+	Instances []Instance // by target, then as they are found
+	host      mounts.Table
+}
+
+// Session is an open session.
+type Session struct {
+	Name      string // of its record; empty: its record cannot be read
+	User      string
+	UID       uint32
+	Service   string // of PAM; empty: not known
+	TTY       string
+	RHost     string
+	PID       int // of the login process, or of one's own first process in it
+	Since     time.Time
+	Namespace uint64 // the number in /proc/PID/ns/mnt; 0: not to be found out
+	Places    []Place
+	Proc      string // the directory in /proc of a thread that is in it; empty: none is
+	table     mounts.Table
+}
+
+// Place is a target in a session.
+type Place struct {
+	Target string
+	Kind   Kind
+	Host   string // its path on the host; empty: no path of the host leads there
+	Reach  string // a path by which root reaches it from the host
+}
+
+// Kind says what a session has at a target.
+type Kind string
+
+// The kinds. Directory and Tmpfs are as in package policy.
+const (
+	Directory Kind = "directory"
+	Tmpfs     Kind = "tmpfs"
+	Bind      Kind = "bind"
+	Gone      Kind = "gone" // the session has nothing mounted there any more
+)
+
+// Instance is a user's own directory or tmpfs for a target.
+type Instance struct {
+	User    string // whom it was made for; empty: not known
+	UID     uint32
+	Session string // not empty: for one session alone
+	Target  string
+	Kind    Kind
+	Aside   bool   // set aside: of somebody who had the uid before
+	Host    string // its path on the host; of a tmpfs, by way of a process
+	Usage   instance.Usage
+}
+
+// TmpfsSource is the first column of /proc/mounts for a tmpfs of ours.
+const TmpfsSource = instance.TmpfsSource
+
+// Take makes the inventory of the whole machine, as root, from the view of the
+// host. It binds the calling goroutine to its thread and moves that into the
+// namespace of pid 1 (see [view.Enter]).
+func Take(p policy.Policy) (Inventory, error) {
+	v, err := view.Enter()
+	if err != nil {
+		return Inventory{}, err
+	}
+	records, err := state.Look(v.Host)
+	if err != nil {
+		return Inventory{}, err
+	}
+	t := taker{view: v, state: records, store: instance.NewStore(v, records)}
+	if t.host, err = mounts.Read("/proc/thread-self"); err != nil {
+		return Inventory{}, err
+	}
+	t.instances(p)
+	t.sessions()
+	return t.Inventory, nil
+}
+
+type taker struct {
+	view  *view.View
+	state *state.Dir
+	store *instance.Store
+	Inventory
+}
+
+// instances looks at the targets of the configuration, and at those which an
+// earlier one has left a base for.
+func (t *taker) instances(p policy.Policy) {
+	bases := t.state.Bases()
+	for _, private := range p.Private {
+		t.directories(private.Target, private.Base)
+		if private.Base == "" {
+			delete(bases, private.Target)
+		}
+	}
+	for target := range bases {
+		t.directories(target, "")
+	}
+	for _, tmpfs := range t.state.AllTmpfs() {
+		t.tmpfs(tmpfs)
+	}
+}
+
+func (t *taker) directories(path, base string) {
+	target, ok := t.target(path)
+	if !ok {
+		return
+	}
+	list, err := t.store.List(target, base)
+	if err != nil {
+		return // no base to be looked into: "gotmpns check" says why
+	}
+	for _, l := range list {
+		t.Instances = append(t.Instances, Instance{
+			User: l.User, UID: l.UID, Session: l.Session, Target: path, Kind: Directory,
+			Aside: l.Aside, Host: l.Path, Usage: l.Usage,
+		})
+	}
+}
+
+// tmpfs lists one that is still mounted somewhere: the record may outlive it.
+func (t *taker) tmpfs(record state.Tmpfs) {
+	target, ok := t.target(record.Target)
+	if !ok {
+		return
+	}
+	proc := t.store.HolderOfTmpfs(target, record.UID, record.ID)
+	if proc == "" {
+		return
+	}
+	found := Instance{
+		User: record.User, UID: record.UID, Session: record.Session, Target: record.Target,
+		Kind: Tmpfs, Host: proc + "/root" + record.Target,
+	}
+	var st unix.Statfs_t
+	if unix.Statfs(found.Host, &st) == nil {
+		found.Usage.Bytes = (st.Blocks - st.Bfree) * uint64(st.Bsize)
+	}
+	t.Instances = append(t.Instances, found)
+}
+
+func (t *taker) target(path string) (instance.Target, bool) {
+	dir, err := mountfd.Open(t.view.Host, path)
+	if err != nil {
+		return instance.Target{}, false
+	}
+	info, err := mountfd.Stat(dir)
+	return instance.Target{Path: path, Dir: dir, Info: info}, err == nil
+}
+
+func (t *taker) sessions() {
+	for _, r := range t.state.Sessions() {
+		if !r.Alive {
+			continue
+		}
+		s := Session{
+			Name: r.Name, User: r.User, UID: r.UID, Service: r.Service, TTY: r.TTY, RHost: r.RHost,
+			PID: r.PID, Since: r.Since,
+		}
+		s.find(namespaceOf("/proc/thread-self"))
+		for _, target := range r.Targets {
+			s.Places = append(s.Places, t.place(s, target))
+		}
+		if t.state.Lives(r.Name) { // or its pid is another's by now
+			t.Sessions = append(t.Sessions, s)
+		}
+	}
+}
+
+// find finds the thread of the login process that has the session's namespace:
+// a host with threads may have opened the session in any of them.
+func (s *Session) find(host uint64) {
+	tasks, err := os.ReadDir("/proc/" + strconv.Itoa(s.PID) + "/task")
+	if err != nil {
+		return
+	}
+	for _, task := range tasks {
+		proc := "/proc/" + strconv.Itoa(s.PID) + "/task/" + task.Name()
+		if n := namespaceOf(proc); n != 0 && n != host {
+			s.Namespace, s.Proc = n, proc
+			s.table, _ = mounts.Read(proc)
+			return
+		}
+	}
+}
+
+func (t *taker) place(s Session, target string) Place {
+	m := s.table.At(target)
+	if m == nil || m.Mountpoint != target {
+		return Place{Target: target, Kind: Gone}
+	}
+	p := Place{Target: target, Kind: Bind, Reach: s.Proc + "/root" + target}
+	if host, ok := s.table.Same(target, t.host); ok {
+		p.Host, p.Reach = host, host
+	}
+	switch {
+	case m.FSType == "tmpfs" && m.Source == TmpfsSource && m.Root == "/":
+		p.Kind = Tmpfs
+	case t.isInstance(p.Host):
+		p.Kind = Directory
+	}
+	return p
+}
+
+func (t *taker) isInstance(host string) bool {
+	for _, i := range t.Instances {
+		if i.Host == host && i.Kind == Directory {
+			return true
+		}
+	}
+	return false
+}
+
+// namespaceOf returns the number of a process's mount namespace, and 0 where
+// that is not to be had.
+func namespaceOf(proc string) uint64 {
+	var st unix.Stat_t
+	if unix.Stat(proc+"/ns/mnt", &st) != nil {
+		return 0
+	}
+	return st.Ino
+}

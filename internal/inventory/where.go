@@ -1,0 +1,81 @@
+package inventory
+
+import (
+	"fmt"
+	"slices"
+
+	"gotmpns/internal/mounts"
+)
+
+// Inside is a place in a user's private view.
+type Inside struct{ User, Path string }
+
+// OfUser returns a user's open sessions, the latest first.
+func (inv Inventory) OfUser(user string) []Session {
+	var sessions []Session
+	for _, s := range inv.Sessions {
+		if s.User == user {
+			sessions = append(sessions, s)
+		}
+	}
+	slices.Reverse(sessions)
+	return sessions
+}
+
+// OnHost returns the paths by which the host reaches what a user has at an
+// absolute path: of the open sessions, and where there is none, of the instance
+// that waits for the next one. Mostly it is one path; a user whose sessions
+// differ has more. Links are not followed, and the file need not exist.
+func (inv Inventory) OnHost(user, path string) ([]string, error) {
+	var found []string
+	add := func(p string) {
+		if !slices.Contains(found, p) {
+			found = append(found, p)
+		}
+	}
+	sessions := inv.OfUser(user)
+	for _, s := range sessions {
+		switch host, ok := s.table.Same(path, inv.host); {
+		case ok:
+			add(host)
+		case s.Proc != "":
+			add(s.Proc + "/root" + path)
+		}
+	}
+	if len(sessions) == 0 {
+		if waiting, ok := inv.waiting(user, path); ok {
+			add(waiting)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("cannot find %s of %s: there is no open session, and no directory of an earlier one", path, user)
+	}
+	return found, nil
+}
+
+// waiting finds a path in the instances of a user who has no session. What is in
+// none of them is the host's.
+func (inv Inventory) waiting(user, path string) (host string, known bool) {
+	host, innermost := path, ""
+	for _, i := range inv.Instances {
+		if i.User != user || i.Aside {
+			continue
+		}
+		known = true
+		if mounts.Within(path, i.Target) && len(i.Target) > len(innermost) {
+			host, innermost = mounts.Join(i.Host, path[len(i.Target):]), i.Target
+		}
+	}
+	return host, known
+}
+
+// FromHost returns whose file it is that the host has at path, and where its
+// owner sees it. Not found means that it lies in no instance.
+func (inv Inventory) FromHost(path string) (Inside, bool) {
+	for _, i := range inv.Instances {
+		if !i.Aside && i.User != "" && mounts.Within(path, i.Host) {
+			return Inside{i.User, mounts.Join(i.Target, path[len(i.Host):])}, true
+		}
+	}
+	return Inside{}, false
+}

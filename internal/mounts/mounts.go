@@ -1,0 +1,137 @@
+// Package mounts answers what lies where, from the mount tables of
+// /proc/PID/mountinfo (proc(5)): which mount a path lies on, and by which path
+// another table shows the same files.
+//
+// A table is read at one moment and may be untrue the next. It serves to tell
+// people where things are; no login depends on it.
+package mounts
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+)
+
+// Table is the mount table of one namespace, as a process in it sees it.
+type Table []*mountinfo.Info
+
+// Read reads the table of a process by its directory, such as /proc/self or
+// /proc/1. Only root can read those of others.
+func Read(proc string) (Table, error) {
+	f, err := os.Open(proc + "/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read a mount table: %w", err)
+	}
+	defer f.Close()
+	table, err := mountinfo.GetMountsFromReader(f, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s/mountinfo: %w", proc, err)
+	}
+	return table, nil
+}
+
+// At returns the mount that an absolute path lies on, and nil where there is
+// none. It goes down the tree as the kernel does: what another mount hides is
+// not found, however long its path.
+func (t Table) At(path string) *mountinfo.Info {
+	at := t.root()
+	for at != nil {
+		next := t.child(at, path)
+		if next == nil {
+			break
+		}
+		at = next
+	}
+	return at
+}
+
+func (t Table) root() *mountinfo.Info {
+	for _, m := range t {
+		hasParent := slices.ContainsFunc(t, func(o *mountinfo.Info) bool { return o != m && o.ID == m.Parent })
+		if m.Mountpoint == "/" && !hasParent {
+			return m
+		}
+	}
+	return nil
+}
+
+// child is the mount on the way to path that one meets first, coming from m.
+func (t Table) child(m *mountinfo.Info, path string) *mountinfo.Info {
+	var first *mountinfo.Info
+	for _, o := range t {
+		if o == m || o.Parent != m.ID || !Within(path, o.Mountpoint) {
+			continue
+		}
+		if first == nil || len(o.Mountpoint) < len(first.Mountpoint) {
+			first = o
+		}
+	}
+	return first
+}
+
+// Same returns the path by which other shows what t shows at path; not found
+// means that no mount of other leads there.
+func (t Table) Same(path string, other Table) (string, bool) {
+	m := t.At(path)
+	if m == nil {
+		return "", false
+	}
+	inside := Join(m.Root, path[len(strings.TrimSuffix(m.Mountpoint, "/")):])
+	for _, o := range other {
+		if o.Major != m.Major || o.Minor != m.Minor || !Within(inside, o.Root) {
+			continue
+		}
+		there := Join(o.Mountpoint, inside[len(strings.TrimSuffix(o.Root, "/")):])
+		if other.At(there) == o {
+			return there, true
+		}
+	}
+	return "", false
+}
+
+// Without is the table as it would be if mounts had not been made: they and
+// what hangs on them are missing.
+func (t Table) Without(mounts ...*mountinfo.Info) Table {
+	gone := map[int]bool{}
+	for _, m := range mounts {
+		gone[m.ID] = true
+	}
+	for grown := true; grown; {
+		grown = false
+		for _, m := range t {
+			if gone[m.Parent] && !gone[m.ID] {
+				gone[m.ID], grown = true, true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(t), func(m *mountinfo.Info) bool { return gone[m.ID] })
+}
+
+// IsPoint says whether a mount begins at path.
+func (t Table) IsPoint(path string) bool {
+	m := t.At(path)
+	return m != nil && m.Mountpoint == path
+}
+
+// IsShared says whether the mount at path passes mounts on to its peers.
+func (t Table) IsShared(path string) bool {
+	m := t.At(path)
+	return m != nil && strings.Contains(m.Optional, "shared:")
+}
+
+// Within says that path is directory or lies below it.
+func Within(path, directory string) bool {
+	return path == directory || directory == "/" || strings.HasPrefix(path, directory+"/")
+}
+
+// Join puts rest, which is empty or begins with a slash, behind a directory.
+func Join(directory, rest string) string {
+	joined := strings.TrimSuffix(directory, "/") + rest
+	if joined == "" {
+		return "/"
+	}
+	return joined
+}

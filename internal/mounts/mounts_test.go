@@ -1,0 +1,84 @@
+package mounts
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/moby/sys/mountinfo"
+)
+
+// As /proc/PID/mountinfo has it: a host with one file system, a second one on
+// /mnt/disk, something mounted below /tmp, and a session with a private /tmp
+// into which the host's .X11-unix was brought.
+const host = `20 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw
+21 20 8:2 / /mnt/disk rw shared:2 - ext4 /dev/sda2 rw
+22 20 0:30 / /tmp/hidden rw shared:3 - tmpfs tmpfs rw
+23 20 8:2 /data /srv\040data rw shared:2 - ext4 /dev/sda2 rw
+`
+
+const session = `40 1 8:1 / / rw master:1 - ext4 /dev/sda1 rw
+41 40 8:2 / /mnt/disk rw master:2 - ext4 /dev/sda2 rw
+42 40 0:30 / /tmp/hidden rw master:3 - tmpfs tmpfs rw
+43 40 8:1 /tmp/gotmpns-1a2b3c4d/1000 /tmp rw - ext4 /dev/sda1 rw
+44 43 8:1 /tmp/.X11-unix /tmp/.X11-unix rw master:1 - ext4 /dev/sda1 rw
+45 40 0:77 / /dev/shm rw - tmpfs gotmpns rw
+`
+
+func table(t *testing.T, text string) Table {
+	t.Helper()
+	parsed, err := mountinfo.GetMountsFromReader(strings.NewReader(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func TestWhereASessionsFilesAreOnTheHost(t *testing.T) {
+	inside, outside := table(t, session), table(t, host)
+	for _, c := range []struct{ path, want string }{
+		{"/tmp", "/tmp/gotmpns-1a2b3c4d/1000"},
+		{"/tmp/draft", "/tmp/gotmpns-1a2b3c4d/1000/draft"},
+		{"/tmp/hidden/x", "/tmp/gotmpns-1a2b3c4d/1000/hidden/x"}, // not the host's mount
+		{"/tmpfile", "/tmpfile"},
+		{"/tmp/.X11-unix/X0", "/tmp/.X11-unix/X0"},
+		{"/mnt/disk/data/x", "/mnt/disk/data/x"},
+		{"/", "/"},
+		{"/dev/shm/x", ""},
+	} {
+		got, found := inside.Same(c.path, outside)
+		if got != c.want || found != (c.want != "") {
+			t.Errorf("%s: %q, %v", c.path, got, found)
+		}
+	}
+}
+
+func TestASpaceInAMountPoint(t *testing.T) {
+	outside := table(t, host)
+	if got, _ := outside.Same("/srv data/x", outside); got != "/mnt/disk/data/x" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTheTableWithoutPrivateMountsIsTheHosts(t *testing.T) {
+	inside := table(t, session)
+	without := inside.Without(inside.At("/tmp"), inside.At("/dev/shm"))
+	if len(without) != 3 {
+		t.Errorf("%d mounts are left", len(without))
+	}
+	if got, _ := inside.Same("/tmp/draft", without); got != "/tmp/gotmpns-1a2b3c4d/1000/draft" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestPointsAndPeers(t *testing.T) {
+	outside := table(t, host)
+	if outside.IsPoint("/tmp") || !outside.IsPoint("/mnt/disk") || !outside.IsPoint("/") {
+		t.Error("mount points are not told from directories")
+	}
+	if !outside.IsShared("/tmp") || table(t, session).IsShared("/tmp") {
+		t.Error("shared mounts are not told from others")
+	}
+	if Table(nil).At("/tmp") != nil {
+		t.Error("an empty table has a mount")
+	}
+}
