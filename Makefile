@@ -84,7 +84,9 @@ build/gotmpns-session.so: FORCE
 
 build/gotmpns: FORCE
 	@mkdir -p build
-	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie -ldflags '-s -w -linkmode=external -extldflags "$(RELRO)"' -o $@ ./cmd/gotmpns
+	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie \
+	  -ldflags '-s -w -X gotmpns/internal/cli.modulePath=$(PAMDIR)/pam_gotmpns.so -linkmode=external -extldflags "$(RELRO)"' \
+	  -o $@ ./cmd/gotmpns
 
 install:
 	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }

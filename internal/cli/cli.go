@@ -50,6 +50,13 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(err, cmd)
 	})
+	root.AddCommand(newStatus())
+	root.AddCommand(newPath())
+	root.AddCommand(newEnter())
+	root.AddCommand(newTry())
+	for _, cmd := range root.Commands() {
+		cmd.DisableFlagsInUseLine = true
+	}
 	return root
 }
 

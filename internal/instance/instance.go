@@ -127,6 +127,26 @@ func (s *Store) Directory(target Target, configured string, owner Owner) (*os.Fi
 	return dir, err
 }
 
+// Verify says why [Store.Directory] would refuse the owner's instance as things
+// are. It makes nothing; what is not there yet is fit.
+func (s *Store) Verify(target Target, configured string, owner Owner) error {
+	b, err := s.existingBase(target, configured)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case b.dir == nil:
+		return canHoldBase(target)
+	}
+	defer b.dir.Close()
+	dir, err := s.find(b, target, owner)
+	if dir != nil {
+		dir.Close()
+	}
+	return err
+}
+
 // find returns the instance where there is one that is the owner's, and
 // nothing where one has to be made.
 //

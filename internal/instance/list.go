@@ -126,7 +126,7 @@ func (c *counter) walk(dir *os.File, depth int) {
 
 func (c *counter) add(dir *os.File, name string, depth int) {
 	var st unix.Stat_t
-	if unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) != nil || st.Dev != c.device {
+	if unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) != nil {
 		return
 	}
 	if id := (mountfd.ID{Device: st.Dev, Inode: st.Ino}); st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -137,7 +137,8 @@ func (c *counter) add(dir *os.File, name string, depth int) {
 	}
 	const block = 512 // stat(2): whatever the file system's own is
 	c.usage.Bytes += uint64(st.Blocks) * block
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+	// Files of an overlay may have other device numbers than its directories.
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Dev != c.device {
 		return
 	}
 	if depth == depthAtMost {

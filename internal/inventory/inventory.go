@@ -26,6 +26,7 @@ type Inventory struct {
 	Sessions  []Session  // the oldest first
 	Instances []Instance // by target, then as they are found
 	host      mounts.Table
+	records   *state.Dir // of Take only
 }
 
 // Session is an open session.
@@ -90,7 +91,7 @@ func Take(p policy.Policy) (Inventory, error) {
 	if err != nil {
 		return Inventory{}, err
 	}
-	t := taker{view: v, state: records, store: instance.NewStore(v, records)}
+	t := taker{view: v, store: instance.NewStore(v, records), Inventory: Inventory{records: records}}
 	if t.host, err = mounts.Read("/proc/thread-self"); err != nil {
 		return Inventory{}, err
 	}
@@ -101,7 +102,6 @@ func Take(p policy.Policy) (Inventory, error) {
 
 type taker struct {
 	view  *view.View
-	state *state.Dir
 	store *instance.Store
 	Inventory
 }
@@ -109,7 +109,7 @@ type taker struct {
 // instances looks at the targets of the configuration, and at those which an
 // earlier one has left a base for.
 func (t *taker) instances(p policy.Policy) {
-	bases := t.state.Bases()
+	bases := t.records.Bases()
 	for _, private := range p.Private {
 		t.directories(private.Target, private.Base)
 		if private.Base == "" {
@@ -119,7 +119,7 @@ func (t *taker) instances(p policy.Policy) {
 	for target := range bases {
 		t.directories(target, "")
 	}
-	for _, tmpfs := range t.state.AllTmpfs() {
+	for _, tmpfs := range t.records.AllTmpfs() {
 		t.tmpfs(tmpfs)
 	}
 }
@@ -172,7 +172,7 @@ func (t *taker) target(path string) (instance.Target, bool) {
 }
 
 func (t *taker) sessions() {
-	for _, r := range t.state.Sessions() {
+	for _, r := range t.records.Sessions() {
 		if !r.Alive {
 			continue
 		}
@@ -184,7 +184,7 @@ func (t *taker) sessions() {
 		for _, target := range r.Targets {
 			s.Places = append(s.Places, t.place(s, target))
 		}
-		if t.state.Lives(r.Name) { // or its pid is another's by now
+		if t.records.Lives(r.Name) { // or its pid is another's by now
 			t.Sessions = append(t.Sessions, s)
 		}
 	}

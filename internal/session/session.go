@@ -99,9 +99,12 @@ func (l *login) open() error {
 	if p, exempt := plan.LeftAlone(l.policy, facts); exempt {
 		return l.carryOut(p)
 	}
-	if err := l.observe(v, &facts); err != nil {
+	records, err := state.Open(v.Host)
+	if err != nil {
 		return err
 	}
+	l.answer.state = records
+	l.observe(v, records, &facts)
 	p, err := plan.Make(l.policy, facts)
 	if err != nil {
 		return err
@@ -120,15 +123,11 @@ func (l *login) identify(facts *plan.Facts) error {
 	return err
 }
 
-func (l *login) observe(v *view.View, facts *plan.Facts) (err error) {
-	if l.answer.state, err = state.Open(v.Host); err != nil {
-		return err
-	}
-	l.answer.store = instance.NewStore(v, l.answer.state)
+func (l *login) observe(v *view.View, records *state.Dir, facts *plan.Facts) {
+	l.answer.store = instance.NewStore(v, records)
 	l.observer = observer{view: v, store: l.answer.store, uid: l.request.UID, places: map[string]*place{}}
 	l.observer.observe(l.policy)
 	facts.Places = l.observer.facts()
-	return nil
 }
 
 func variables(list []wire.Variable) []plan.Variable {

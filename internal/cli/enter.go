@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"gotmpns/internal/inventory"
+)
+
+func newEnter() *cobra.Command {
+	var flags trialFlags
+	cmd := &cobra.Command{
+		Use:   "enter [OPTIONS] USER [-- COMMAND [ARGUMENT...]]",
+		Short: "Get into a user's private view, as root",
+		Long: `Runs COMMAND (without one, a shell) where files look as they do to USER: in the
+mount namespace of the user's latest session or, where none is open, in one that
+is made as a login would make it. The options are for that case.
+
+Only the namespace changes. You stay root, with your environment and, where it
+is there, in your directory; what you do in the user's /tmp, you do as root.
+The exit status is COMMAND's.`,
+		Example: `  gotmpns enter alice
+  gotmpns enter alice -- ls -la /tmp
+  gotmpns enter alice -- sh -c 'du -sh /tmp/*'`,
+		Args:              userAndCommand,
+		ValidArgsFunction: completeUser,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !isRoot() {
+				return needRoot("enter a user's private view")
+			}
+			return enter(cmd, args[0], args[1:], flags)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func enter(cmd *cobra.Command, name string, command []string, flags trialFlags) error {
+	u, err := account(name)
+	if err != nil {
+		return err
+	}
+	cwd, _ := os.Getwd() // by its name: the directory itself may lie outside the view
+	inv, err := takeInventory(cmd)
+	if err != nil {
+		return err
+	}
+	err = inv.Enter(u.Username)
+	if errors.Is(err, inventory.ErrNoSession) {
+		session, err := flags.open(u)
+		if err != nil {
+			return err
+		}
+		if !session.Private {
+			defer session.Close()
+			return hinted(fmt.Errorf("cannot enter a private view of %s: a session has none: %s", printable(name), flags.whyNothing(u)),
+				fmt.Sprintf("%q shows every rule", "gotmpns check --user "+name))
+		}
+	} else if err != nil {
+		return err
+	}
+	if cwd == "" || os.Chdir(cwd) != nil {
+		_ = os.Chdir("/")
+	}
+	return become(command)
+}
+
+// become replaces this program by a command, so that nothing stands between the
+// command and whoever waits for it. Go opens everything close-on-exec.
+func become(command []string) error {
+	if len(command) == 0 {
+		shell := cmp.Or(os.Getenv("SHELL"), "/bin/sh")
+		if !filepath.IsAbs(shell) {
+			return fmt.Errorf("cannot run the shell %s: SHELL is not an absolute path", printable(shell))
+		}
+		command = []string{shell}
+	}
+	path, err := find(command[0], os.Getenv("PATH"))
+	if err != nil {
+		return err
+	}
+	return notRun(command[0], syscall.Exec(path, command, os.Environ()))
+}

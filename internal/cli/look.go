@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"gotmpns/internal/config"
+	"gotmpns/internal/inventory"
+	"gotmpns/internal/policy"
+)
+
+// takeInventory looks around: root sees everything, anybody else what is one's
+// own; notes say what could not be known.
+func takeInventory(cmd *cobra.Command) (inventory.Inventory, error) {
+	p, err := config.Load(config.DefaultPath)
+	if err != nil {
+		note(cmd.ErrOrStderr(), `the configuration cannot be used, so a base that it names is not known: "gotmpns check" says why`)
+		p = policy.Default()
+	}
+	if isRoot() {
+		return inventory.Take(p)
+	}
+	name, err := ownName()
+	if err != nil {
+		return inventory.Inventory{}, err
+	}
+	return inventory.Own(uint32(os.Getuid()), name, p), nil
+}
+
+func isRoot() bool { return os.Geteuid() == 0 }
+
+func ownName() (string, error) {
+	u, err := user.LookupId(strconv.Itoa(os.Getuid()))
+	if err != nil {
+		return "", fmt.Errorf("cannot tell who you are: %w", err)
+	}
+	return u.Username, nil
+}
+
+// account looks a user up, so that a slip is told from one who never logged in.
+func account(name string) (*user.User, error) {
+	u, err := user.Lookup(name)
+	var unknown user.UnknownUserError
+	switch {
+	case errors.As(err, &unknown):
+		return nil, hinted(fmt.Errorf("cannot find the user %s", printable(name)), "\"getent passwd\" lists who is known here")
+	case err != nil:
+		return nil, fmt.Errorf("cannot look up the user %s: %w", printable(name), err)
+	}
+	return u, nil
+}
+
+// needRoot says why somebody else cannot go on.
+func needRoot(what string) error {
+	return hinted(fmt.Errorf("cannot %s: only root can", what), "run it as root, or with sudo")
+}
+
+// note tells what is worth knowing besides the result.
+func note(errOut io.Writer, text string) { fmt.Fprintln(errOut, "gotmpns: note: "+text) }
+
+// printable shows a name or a path as it is, and quoted where a terminal or a
+// reader of lines could be led astray by it.
+func printable(s string) string {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+	if s == "" || strings.ContainsFunc(s, odd) {
+		return strconv.Quote(s)
+	}
+	return s
+}

@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+)
+
+func newTry() *cobra.Command {
+	var flags trialFlags
+	cmd := &cobra.Command{
+		Use:   "try [OPTIONS] USER [-- COMMAND [ARGUMENT...]]",
+		Short: "Open a real session of a user, to see before enabling the module",
+		Long: `Opens a PAM session of USER with the module, runs COMMAND in it as USER (without
+one, the user's login shell), and closes the session. It is what a login will
+get, but no file in /etc is touched: PAM is told to read its stack elsewhere, and
+nothing but the module is in that.
+
+With --config, a configuration can be tried before it is in place; it has to
+belong to root. --module and --worker try a module that is not installed.
+
+The exit status is COMMAND's. Only root can open a session of somebody.`,
+		Example: `  gotmpns try alice                      # a shell, as alice will have it
+  gotmpns try alice -- ls -la /tmp
+  gotmpns try --config ./new.toml alice -- df /tmp /dev/shm
+  gotmpns try --service cron alice -- id # for rules like "service:cron"`,
+		Args:              userAndCommand,
+		ValidArgsFunction: completeUser,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if !isRoot() {
+				return needRoot("open a session of a user")
+			}
+			u, err := account(args[0])
+			if err != nil {
+				return err
+			}
+			return tryAs(u, args[1:], flags)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func tryAs(u *user.User, command []string, flags trialFlags) error {
+	s, err := flags.open(u)
+	if err != nil {
+		return err
+	}
+	// The namespace goes with the last process, whatever closing says.
+	defer s.Close()
+	if !s.Private {
+		note(os.Stderr, "nothing is private in this session: "+flags.whyNothing(u))
+	}
+	return runAs(u, command, s.Environment())
+}

@@ -1,0 +1,69 @@
+package session
+
+import (
+	"gotmpns/internal/config"
+	"gotmpns/internal/instance"
+	"gotmpns/internal/plan"
+	"gotmpns/internal/policy"
+	"gotmpns/internal/state"
+	"gotmpns/internal/view"
+	"gotmpns/internal/wire"
+)
+
+// Explanation is what a login would get, and what that follows from.
+type Explanation struct {
+	Policy policy.Policy
+	Facts  plan.Facts
+	Plan   plan.Plan // of Policy and Facts; empty where Err is not nil
+	Err    error     // why the login would be refused
+}
+
+// Explain answers as [Open] would answer a login that comes from the host, with
+// the same configuration, observation and plan, but makes and records nothing.
+// The error is about what keeps it from looking.
+//
+// It binds the calling goroutine to its thread and moves that into the namespace
+// of pid 1 (see [view.Enter]).
+func Explain(request wire.Request) (Explanation, error) {
+	v, err := view.Enter()
+	if err != nil {
+		return Explanation{}, err
+	}
+	// sshd and cron are not in anybody's session, whoever asks.
+	v.Caller = v.Host
+	l := login{request: request, answer: &Answer{}}
+	facts := plan.Facts{Cwd: "/"}
+	if l.policy, err = config.Load(request.Config); err != nil {
+		return Explanation{Facts: facts, Err: err}, nil
+	}
+	if err := l.identify(&facts); err != nil {
+		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
+	}
+	records, err := state.Look(v.Host)
+	if err != nil {
+		return Explanation{}, err
+	}
+	l.observe(v, records, &facts)
+	e := Explanation{Policy: l.policy, Facts: facts}
+	if e.Plan, e.Err = plan.Make(l.policy, facts); e.Err == nil {
+		e.Err = l.verify(e.Plan)
+	}
+	return e, nil
+}
+
+// verify looks whether the instances of a plan could be used as they are.
+func (l *login) verify(p plan.Plan) error {
+	for _, step := range p.Steps {
+		attach, ok := step.(plan.Attach)
+		if !ok {
+			continue
+		}
+		if source, ok := attach.Source.(plan.Instance); ok && source.Kind == policy.Directory {
+			owner := instance.Owner{UID: l.request.UID, User: l.request.User}
+			if err := l.answer.store.Verify(l.observer.places[source.Target].host, source.Base, owner); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
