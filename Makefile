@@ -82,10 +82,13 @@ build/gotmpns-session.so: FORCE
 	  -ldflags '-s -w -extldflags "$(RELRO) $(PACKED)"' -o $@ ./pam_gotmpns
 	@rm -f build/gotmpns-session.h
 
+PLACES = -X gotmpns/internal/cli.modulePath=$(PAMDIR)/pam_gotmpns.so \
+  -X gotmpns/internal/cli.workerPath=$(LIBEXECDIR)/gotmpns-worker
+
 build/gotmpns: FORCE
 	@mkdir -p build
 	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie \
-	  -ldflags '-s -w -X gotmpns/internal/cli.modulePath=$(PAMDIR)/pam_gotmpns.so -linkmode=external -extldflags "$(RELRO)"' \
+	  -ldflags '-s -w $(PLACES) -linkmode=external -extldflags "$(RELRO)"' \
 	  -o $@ ./cmd/gotmpns
 
 install:

@@ -40,7 +40,9 @@ func Main(args []string, out, errOut io.Writer) int {
 }
 
 func newRoot() *cobra.Command {
+	// Cobra's own command for completion knows a shell that nobody logs in with.
 	root := &cobra.Command{
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Use:           "gotmpns",
 		Short:         "See, enter, try, check and run private /tmp directories",
 		SilenceErrors: true, // Main prints them
@@ -54,6 +56,8 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newPath())
 	root.AddCommand(newEnter())
 	root.AddCommand(newTry())
+	root.AddCommand(newCheck())
+	root.AddCommand(newCompletion())
 	for _, cmd := range root.Commands() {
 		cmd.DisableFlagsInUseLine = true
 	}

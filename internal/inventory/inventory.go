@@ -8,6 +8,7 @@ package inventory
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,6 +26,8 @@ import (
 type Inventory struct {
 	Sessions  []Session  // the oldest first
 	Instances []Instance // by target, then as they are found
+	Ended     int        // records of sessions whose process has gone
+	Strays    []string   // directories that look like a base, and are none that is recorded
 	host      mounts.Table
 	records   *state.Dir // of Take only
 }
@@ -129,6 +132,7 @@ func (t *taker) directories(path, base string) {
 	if !ok {
 		return
 	}
+	t.strays(target)
 	list, err := t.store.List(target, base)
 	if err != nil {
 		return // no base to be looked into: "gotmpns check" says why
@@ -138,6 +142,24 @@ func (t *taker) directories(path, base string) {
 			User: l.User, UID: l.UID, Session: l.Session, Target: path, Kind: Directory,
 			Aside: l.Aside, Host: l.Path, Usage: l.Usage,
 		})
+	}
+}
+
+// strays finds bases of another time: the record of one is in /run, which a
+// reboot empties.
+func (t *taker) strays(target instance.Target) {
+	dir, err := mountfd.ReadDir(target.Dir, ".")
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	recorded := t.records.Bases()[target.Path].Name
+	names, _ := dir.Readdirnames(-1)
+	slices.Sort(names)
+	for _, name := range names {
+		if base.MatchString(name) && name != recorded {
+			t.Strays = append(t.Strays, mounts.Join(target.Path, "/"+name))
+		}
 	}
 }
 
@@ -174,6 +196,7 @@ func (t *taker) target(path string) (instance.Target, bool) {
 func (t *taker) sessions() {
 	for _, r := range t.records.Sessions() {
 		if !r.Alive {
+			t.Ended++
 			continue
 		}
 		s := Session{

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -46,6 +47,26 @@ func (r Rule) Matches(s Subject) bool {
 		return s.Shell == r.name
 	}
 	return false
+}
+
+// Explain says what of s decides whether r matches it.
+func (r Rule) Explain(s Subject) string {
+	switch r.by {
+	case byUser:
+		return fmt.Sprintf("the user is %s", s.User)
+	case byGroup:
+		if slices.Contains(s.Groups, r.name) {
+			return fmt.Sprintf("%s is in the group %s", s.User, r.name)
+		}
+		return fmt.Sprintf("%s is not in the group %s", s.User, r.name)
+	case byUID:
+		return fmt.Sprintf("the uid is %d", s.UID)
+	case byService:
+		return fmt.Sprintf("the service is %s", s.Service)
+	case byShell:
+		return fmt.Sprintf("the login shell is %s", s.Shell)
+	}
+	return "it is no rule"
 }
 
 // ParseRule reads one of

@@ -67,3 +67,11 @@ func (l *login) verify(p plan.Plan) error {
 	}
 	return nil
 }
+
+// SubjectOf says whom the rules of a policy take a login for.
+func SubjectOf(request wire.Request, p policy.Policy) (policy.Subject, error) {
+	l := login{request: request, policy: p}
+	var facts plan.Facts
+	err := l.identify(&facts)
+	return facts.Subject, err
+}

@@ -1,0 +1,109 @@
+// Package check says what is fine, what is not, and what to do about it.
+//
+//	system files and tables -> System -> findings
+//
+// [Read] gathers, and judges nothing; what it could not read is missing in the
+// System. Everything else here is pure: a System goes in, findings come out, as
+// plain data that the command prints. So each judgement is a row in a table.
+package check
+
+import (
+	"slices"
+
+	"gotmpns/internal/mounts"
+	"gotmpns/internal/policy"
+)
+
+// Level says how bad it is.
+type Level string
+
+// The levels.
+const (
+	OK      Level = "ok"
+	Notice  Level = "notice"  // works, but somebody should know
+	Problem Level = "problem" // does not work, or not as it is meant to
+)
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	Level   Level  `json:"level"`
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+	Advice  string `json:"advice,omitempty"` // what to do
+}
+
+// System is what the findings depend on.
+type System struct {
+	Root       bool // seen with root's eyes
+	ConfigPath string
+	Policy     policy.Policy
+	ConfigErr  error
+	Kernel     Kernel
+	Mounts     mounts.Table      // of the host; nil: not to be had
+	Targets    map[string]Target // by path, those of the policy
+	Sources    map[string]Target // of its binds
+	Files      []File            // that make up the module
+	PAM        map[string]string // the services' files, by name
+	Tmpfiles   map[string]string // the files of tmpfiles.d that count, by name; nil: nobody reads them
+	Units      map[string]string // the text of units with their drop-ins, by name
+	SSHD       *string           // sshd_config with what it includes; nil: there is none
+	Kerberos   *string           // krb5.conf with what it includes; nil: there is none
+	Namespace  string            // namespace.conf and namespace.d
+	SELinux    bool              // enforcing
+	Leftovers  Leftovers
+}
+
+// Kernel is what was found out about the kernel.
+type Kernel struct {
+	Release string
+	Refused []string // system calls that are missing or forbidden
+	Admin   bool     // CAP_SYS_ADMIN is there
+}
+
+// Target is a place as it is on the host.
+type Target struct {
+	Err       string // why it cannot be used
+	Directory bool
+	UID       uint32
+	Mode      uint32
+}
+
+// File is an installed file.
+type File struct {
+	Path string
+	Err  string
+	UID  uint32
+	Mode uint32
+}
+
+// Leftovers is what earlier sessions have left.
+type Leftovers struct {
+	Records int      // of sessions whose process has gone
+	Bases   []string // that no record knows
+	Aside   []string // instances of earlier owners of a uid
+	Unknown []string // instances of users who are not known any more
+}
+
+// All judges everything, in the order in which one would mend it.
+func All(s System) []Finding {
+	return slices.Concat(
+		Configuration(s), kernel(s), module(s), targets(s), propagation(s), Stacks(s),
+		tmpfiles(s), clashes(s), leftovers(s),
+	)
+}
+
+// Fine says that there is no problem among findings.
+func Fine(findings []Finding) bool {
+	return !slices.ContainsFunc(findings, func(f Finding) bool { return f.Level == Problem })
+}
+
+// Count counts the findings of a level.
+func Count(findings []Finding, level Level) int {
+	n := 0
+	for _, f := range findings {
+		if f.Level == level {
+			n++
+		}
+	}
+	return n
+}
