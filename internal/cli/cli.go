@@ -43,11 +43,12 @@ func newRoot() *cobra.Command {
 	// Cobra's own command for completion knows a shell that nobody logs in with.
 	root := &cobra.Command{
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Use:           "gotmpns",
-		Short:         "See, enter, try, check and run private /tmp directories",
-		SilenceErrors: true, // Main prints them
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Use:               "gotmpns",
+		Short:             "See, enter, try, check and run private /tmp directories",
+		SilenceErrors:     true, // Main prints them
+		SilenceUsage:      true,
+		Args:              noSubcommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(err, cmd)
@@ -62,6 +63,19 @@ func newRoot() *cobra.Command {
 		cmd.DisableFlagsInUseLine = true
 	}
 	return root
+}
+
+// noSubcommand is asked when the first word is none.
+func noSubcommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := usage(fmt.Errorf("cannot find the subcommand %s", printable(args[0])), root)
+	root.SuggestionsMinimumDistance = 2
+	if similar := root.SuggestionsFor(args[0]); len(similar) > 0 {
+		return hinted(err, fmt.Sprintf("did you mean %q?", "gotmpns "+similar[0]))
+	}
+	return err
 }
 
 // usage is an error of whoever typed the command.

@@ -2,8 +2,9 @@
 // root, what the module does: what a session sees, what another one sees, what
 // the host sees, and that nothing stays behind.
 //
-// Each session is a process of its own, as with sshd or login: it opens the PAM
-// session, runs what it is told as its user, and closes the session again.
+// Each session is a "gotmpns try" with a shell in it: it opens the PAM session as
+// sshd or login would, the shell runs what it is told as its user, and at its end
+// the session is closed again. The command works so on any machine.
 package main
 
 import (
@@ -13,20 +14,11 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
-
-	"github.com/msteinert/pam/v2"
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "session" {
-		exitOn(session(os.Args[2]))
-		return
-	}
 	if os.Getenv("GOTMPNS_DISPOSABLE") == "" || os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, `demo: this makes users and mounts, so it runs in a disposable root: run "make demo" as root`)
 		os.Exit(1)
@@ -140,15 +132,15 @@ func indent(output string) {
 
 // ---- the stage ----
 
-type stage struct{ config string }
+// stage is where the command and the module were built.
+type stage struct{ build string }
 
-// setUp makes two users and a PAM service that has nothing but the module.
+// setUp makes two users, and a program like many.
 func setUp() (stage, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return stage{}, err
 	}
-	build := filepath.Dir(exe)
 	for _, name := range []string{"alice", "bob"} {
 		if _, err := user.Lookup(name); err == nil {
 			continue
@@ -157,16 +149,7 @@ func setUp() (stage, error) {
 			return stage{}, fmt.Errorf("useradd %s: %w: %s", name, err, out)
 		}
 	}
-	if err := os.WriteFile("/usr/local/bin/stubborn", []byte(stubborn), 0o755); err != nil {
-		return stage{}, err
-	}
-	config, err := os.MkdirTemp("/run", "pam")
-	if err != nil {
-		return stage{}, err
-	}
-	stack := "auth required pam_permit.so\naccount required pam_permit.so\n" +
-		"session required " + build + "/pam_gotmpns.so worker=" + build + "/gotmpns-worker\n"
-	return stage{config}, os.WriteFile(config+"/demo", []byte(stack), 0o644)
+	return stage{filepath.Dir(exe)}, os.WriteFile("/usr/local/bin/stubborn", []byte(stubborn), 0o755)
 }
 
 // host runs a command as root, outside every session.
@@ -186,8 +169,9 @@ type login struct {
 }
 
 func (s stage) login(name string) *login {
-	cmd := exec.Command(os.Args[0], "session", name)
-	cmd.Env = append(os.Environ(), "DEMO_PAM="+s.config)
+	cmd := exec.Command(s.build+"/gotmpns", "try", "--module", s.build+"/pam_gotmpns.so",
+		"--worker", s.build+"/gotmpns-worker", name, "--", "/bin/sh")
+	cmd.Env = append(os.Environ(), "LANG=C.UTF-8")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	exitOn(err)
@@ -197,16 +181,20 @@ func (s stage) login(name string) *login {
 	return &login{name, cmd, bufio.NewWriter(in), bufio.NewReader(out), in.Close}
 }
 
-// run sends one command to the session and prints what it says.
+// run sends one command to the shell of the session and prints what it says.
 func (l *login) run(command string) {
+	const end = "-- that was all --\n"
 	prompt(l.user, "$", command)
-	fmt.Fprintln(l.input, command)
+	fmt.Fprintf(l.input, "{ %s; } 2>&1 </dev/null\nprintf '%%s' '%s'\n", command, end)
 	exitOn(l.input.Flush())
-	quoted, err := l.output.ReadString('\n')
-	exitOn(err)
-	text, err := strconv.Unquote(strings.TrimSpace(quoted))
-	exitOn(err)
-	indent(text)
+	for {
+		line, err := l.output.ReadString('\n')
+		exitOn(err)
+		if line == end {
+			return
+		}
+		indent(line)
+	}
 }
 
 func (l *login) end() error {
@@ -214,39 +202,4 @@ func (l *login) end() error {
 		return err
 	}
 	return l.cmd.Wait()
-}
-
-// ---- one session ----
-
-func session(name string) error {
-	runtime.LockOSThread() // the namespace is this thread's, and its children's
-	account, err := user.Lookup(name)
-	if err != nil {
-		return err
-	}
-	silent := pam.ConversationFunc(func(pam.Style, string) (string, error) { return "", nil })
-	tx, err := pam.StartConfDir("demo", name, silent, os.Getenv("DEMO_PAM"))
-	if err != nil {
-		return err
-	}
-	defer tx.End()
-	if err := tx.OpenSession(0); err != nil {
-		return err
-	}
-	commands := bufio.NewScanner(os.Stdin)
-	for commands.Scan() {
-		fmt.Println(strconv.Quote(runAs(account, commands.Text())))
-	}
-	return tx.CloseSession(0)
-}
-
-func runAs(account *user.User, command string) string {
-	uid, _ := strconv.ParseUint(account.Uid, 10, 32)
-	gid, _ := strconv.ParseUint(account.Gid, 10, 32)
-	cmd := exec.Command("/bin/sh", "-c", command)
-	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + account.HomeDir, "LANG=C.UTF-8"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	out, _ := cmd.CombinedOutput()
-	return string(out)
 }
