@@ -1,6 +1,6 @@
 # pam_gotmpns: a /tmp of one's own for every login.
 #
-#   make build      the three files of the module and the command, into build/
+#   make build      the three files of the module, the command and its completions, into build/
 #   make install    into the system (see the variables), as root
 #   make uninstall  and out of it again
 #   make demo       shows what a session sees, in a disposable root; as root
@@ -21,6 +21,8 @@
 #   PAMDIR      where PAM looks for modules
 #   CONFDIR     /etc/security
 #   TMPFILESDIR $(PREFIX)/lib/tmpfiles.d
+#   MANDIR      $(PREFIX)/share/man
+#   BASHDIR, ZSHDIR, FISHDIR  where the shells look for completions
 #   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual
 #   FUZZTIME    10s
 #   SUITE       bookworm or trixie: what make host boots
@@ -33,6 +35,10 @@ MULTIARCH  := $(shell $(CC) -print-multiarch 2>/dev/null)
 PAMDIR     ?= /usr/lib/$(if $(MULTIARCH),$(MULTIARCH)/)security
 CONFDIR    ?= /etc/security
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+MANDIR     ?= $(PREFIX)/share/man
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 FUZZTIME   ?= 10s
 SUITE      ?= bookworm
 # Asked for when it is used, for it may have been installed a moment before.
@@ -51,7 +57,7 @@ PACKED  := -Wl,-z,pack-relative-relocs
 
 .PHONY: need-tools build install uninstall demo test test-system host shim-tests check lint fuzz bench setup clean FORCE
 
-build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns
+build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/completions
 
 # "make demo" and "make test" as root set up what is missing themselves.
 need-tools:
@@ -91,9 +97,21 @@ build/gotmpns: FORCE
 	  -ldflags '-s -w $(PLACES) -linkmode=external -extldflags "$(RELRO)"' \
 	  -o $@ ./cmd/gotmpns
 
+build/completions: build/gotmpns
+	@mkdir -p $@
+	@for shell in bash zsh fish; do build/gotmpns completion $$shell > $@/$$shell || exit 1; done
+
 install:
 	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR) $(DESTDIR)$(TMPFILESDIR)
+	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
+	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	install -m 0644 docs/gotmpns.1 $(DESTDIR)$(MANDIR)/man1/
+	install -m 0644 docs/gotmpns.toml.5 $(DESTDIR)$(MANDIR)/man5/
+	install -m 0644 docs/pam_gotmpns.8 $(DESTDIR)$(MANDIR)/man8/
+	install -m 0644 build/completions/bash $(DESTDIR)$(BASHDIR)/gotmpns
+	install -m 0644 build/completions/zsh $(DESTDIR)$(ZSHDIR)/_gotmpns
+	install -m 0644 build/completions/fish $(DESTDIR)$(FISHDIR)/gotmpns.fish
 	install -m 0644 debian/gotmpns.tmpfiles $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
 	install -m 0755 build/gotmpns $(DESTDIR)$(BINDIR)/
 	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
@@ -109,6 +127,8 @@ uninstall:
 	  { echo 'take pam_gotmpns.so out of the files above first, or logins may fail' >&2; exit 1; }
 	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
 	rm -f $(DESTDIR)$(BINDIR)/gotmpns
+	rm -f $(DESTDIR)$(MANDIR)/man1/gotmpns.1 $(DESTDIR)$(MANDIR)/man5/gotmpns.toml.5 $(DESTDIR)$(MANDIR)/man8/pam_gotmpns.8
+	rm -f $(DESTDIR)$(BASHDIR)/gotmpns $(DESTDIR)$(ZSHDIR)/_gotmpns $(DESTDIR)$(FISHDIR)/gotmpns.fish
 	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so
 	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBEXECDIR) 2>/dev/null || true
 
@@ -192,3 +212,4 @@ lint:
 	  case $$f in c/launcher.c) quiet=-Wno-analyzer-fd-leak ;; *) quiet= ;; esac; \
 	  gcc $(STRICT) -O1 -fanalyzer $$quiet $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
 	shellcheck test/setup test/root/* test/host/* .ci/run
+	! command -v mandoc > /dev/null || mandoc -Tlint -W warning docs/*.[158]

@@ -41,8 +41,8 @@ it, FILE without ".toml" and with ".d") instead of the one in place.
 
 The exit status is 0 when nothing is wrong and 3 when there is a problem.`,
 		Example: `  gotmpns check
-  gotmpns check --user alice --service cron   # why has alice's job no private /tmp?
-  gotmpns check --config ./new.toml           # before it is put in place
+  gotmpns check --user alice --service cron   # why has her job no private /tmp?
+  gotmpns check --config ./new.toml            # before it is put in place
   gotmpns check --json | jq '.findings[] | select(.level == "problem")'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
