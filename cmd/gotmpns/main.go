@@ -8,4 +8,9 @@ import (
 	"gotmpns/internal/cli"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	if status, was := cli.Stage(os.Args, os.Stderr); was {
+		os.Exit(status)
+	}
+	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
+}

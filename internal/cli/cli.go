@@ -16,6 +16,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"gotmpns/internal/run"
 )
 
 // Main runs the command and returns its exit status; args are without the
@@ -25,7 +27,18 @@ func Main(args []string, out, errOut io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.Execute()
+	return tell(root.Execute(), errOut)
+}
+
+// Stage carries out a later stage of "gotmpns run", where args, with the
+// program's name, are one's, and says whether they were; see [run.Continue].
+func Stage(args []string, errOut io.Writer) (status int, was bool) {
+	status, err, was := run.Continue(args)
+	return tell(runError(status, err), errOut), was
+}
+
+// tell prints an error, and returns its exit status.
+func tell(err error, errOut io.Writer) int {
 	if err == nil {
 		return ExitOK
 	}
@@ -58,6 +71,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newEnter())
 	root.AddCommand(newTry())
 	root.AddCommand(newCheck())
+	root.AddCommand(newRun())
 	root.AddCommand(newCompletion())
 	for _, cmd := range root.Commands() {
 		cmd.DisableFlagsInUseLine = true

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -174,6 +175,15 @@ func parseSize(value any) (uint64, string) {
 		return parseSizeText(v)
 	}
 	return 0, `is neither a number of bytes nor a string like "2G"`
+}
+
+// ParseSize reads a size as the configuration has it, such as "2G", into bytes.
+func ParseSize(text string) (uint64, error) {
+	size, why := parseSizeText(text)
+	if why != "" {
+		return 0, fmt.Errorf("%q %s", text, why)
+	}
+	return size, nil
 }
 
 func parseSizeText(text string) (uint64, string) {

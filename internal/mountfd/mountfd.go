@@ -172,6 +172,16 @@ func SetAttr(mount *os.File, add uint64, propagation uint64, recursive bool) err
 	return nil
 }
 
+// Attach hangs a detached mount over target, which has to lie in the calling
+// thread's mount namespace and to be a directory where the mount is one.
+func Attach(mount, target *os.File) error {
+	const flags = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
+	if err := unix.MoveMount(int(mount.Fd()), "", int(target.Fd()), "", flags); err != nil {
+		return fmt.Errorf("cannot mount onto %s (move_mount): %w%s", target.Name(), err, kernelHint(err))
+	}
+	return nil
+}
+
 // Tmpfs is what [NewTmpfs] makes.
 type Tmpfs struct {
 	Size, Inodes  uint64 // 0: the kernel's default
