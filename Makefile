@@ -21,6 +21,7 @@
 #   PAMDIR      where PAM looks for modules
 #   CONFDIR     /etc/security
 #   TMPFILESDIR $(PREFIX)/lib/tmpfiles.d
+#   UNITDIR     $(PREFIX)/lib/systemd/system: gotmpns.socket and gotmpns.service
 #   MANDIR      $(PREFIX)/share/man
 #   BASHDIR, ZSHDIR, FISHDIR  where the shells look for completions
 #   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual
@@ -35,6 +36,7 @@ MULTIARCH  := $(shell $(CC) -print-multiarch 2>/dev/null)
 PAMDIR     ?= /usr/lib/$(if $(MULTIARCH),$(MULTIARCH)/)security
 CONFDIR    ?= /etc/security
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
 MANDIR     ?= $(PREFIX)/share/man
 BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
@@ -50,7 +52,7 @@ STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Werror
 HARDEN  := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 RELRO   := -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS  ?= -O2 -g
-SHIM    := args log request reply worker commit record shim
+SHIM    := args log request reply broker worker commit record shim
 # Packed relocations take a tenth off the file (glibc 2.36, binutils 2.38: Debian
 # 12 has both).
 PACKED  := -Wl,-z,pack-relative-relocs
@@ -113,6 +115,10 @@ install:
 	install -m 0644 build/completions/zsh $(DESTDIR)$(ZSHDIR)/_gotmpns
 	install -m 0644 build/completions/fish $(DESTDIR)$(FISHDIR)/gotmpns.fish
 	install -m 0644 debian/gotmpns.tmpfiles $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
+	install -d $(DESTDIR)$(UNITDIR)
+	install -m 0644 debian/gotmpns.socket $(DESTDIR)$(UNITDIR)/
+	sed 's,@BINDIR@,$(BINDIR),' debian/gotmpns.service.in > $(DESTDIR)$(UNITDIR)/gotmpns.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/gotmpns.service
 	install -m 0755 build/gotmpns $(DESTDIR)$(BINDIR)/
 	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
 	install -s -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/
@@ -126,7 +132,7 @@ uninstall:
 	@! grep -rls pam_gotmpns $(DESTDIR)/etc/pam.d 2>/dev/null || \
 	  { echo 'take pam_gotmpns.so out of the files above first, or logins may fail' >&2; exit 1; }
 	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
-	rm -f $(DESTDIR)$(BINDIR)/gotmpns
+	rm -f $(DESTDIR)$(BINDIR)/gotmpns $(DESTDIR)$(UNITDIR)/gotmpns.socket $(DESTDIR)$(UNITDIR)/gotmpns.service
 	rm -f $(DESTDIR)$(MANDIR)/man1/gotmpns.1 $(DESTDIR)$(MANDIR)/man5/gotmpns.toml.5 $(DESTDIR)$(MANDIR)/man8/pam_gotmpns.8
 	rm -f $(DESTDIR)$(BASHDIR)/gotmpns $(DESTDIR)$(ZSHDIR)/_gotmpns $(DESTDIR)$(FISHDIR)/gotmpns.fish
 	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so
@@ -168,7 +174,7 @@ bench: build
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) $(LDFLAGS) -o build/bench/bench-host test/bench/c/host.c -lpam
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC $(LDFLAGS) -shared -o build/bench/pam_floor.so test/bench/c/pam_floor.c
 	CGO_ENABLED=0 $(GO) build -trimpath -o build/bench/bench ./test/bench
-	install -m 0755 build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/bench/
+	install -m 0755 build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/bench/
 	test/host/boot --suite $(SUITE) --rw $(CURDIR)/build/bench -- $(CURDIR)/build/bench/bench -ssh -o $(CURDIR)/build/bench/ssh.md
 	test/root/enter --rw $(CURDIR)/docs -- $(CURDIR)/build/bench/bench -include $(CURDIR)/build/bench/ssh.md -o $(CURDIR)/docs/benchmarks.md
 

@@ -12,6 +12,7 @@
 #define DEFAULT_SOCKET "/run/gotmpns/broker.sock"
 #define DEFAULT_TIMEOUT 5u
 #define LONGEST_TIMEOUT 600u
+#define SOCKET_PATH_MAX 108 /* NUL included, unix(7) */
 
 #ifndef GOTMPNS_WORKER
 #error "GOTMPNS_WORKER must name the installed worker; build with make"
@@ -68,7 +69,7 @@ static bool parse_one(const char *arg, struct args *args)
 	if (is_named(arg, "worker", &value))
 		return parse_path(value, &args->worker);
 	if (is_named(arg, "socket", &value))
-		return parse_path(value, &args->socket);
+		return strlen(value) < SOCKET_PATH_MAX && parse_path(value, &args->socket);
 	if (is_named(arg, "timeout", &value))
 		return parse_seconds(value, &args->timeout);
 	return false;

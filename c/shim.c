@@ -17,6 +17,8 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+#define BROKER_PATIENCE 2u /* seconds; then a worker is asked */
+
 static const char *const temporary[] = {"TMPDIR", "TMP", "TEMP", "TEMPDIR"};
 
 /* One call of open_session. */
@@ -176,10 +178,36 @@ static int act(struct opening *opening)
 	return PAM_SUCCESS;
 }
 
+/*
+ * Asks the broker, if there is one.  Whatever it is that comes back but a whole
+ * answer, nothing has happened, and a worker is asked instead.
+ */
+static bool ask_broker(struct opening *opening, struct worker *broker)
+{
+	unsigned patience = opening->args.timeout < BROKER_PATIENCE ? opening->args.timeout
+								    : BROKER_PATIENCE;
+	struct deadline deadline = deadline_in(patience);
+	int status;
+
+	if (opening->args.socket == NULL || !broker_connect(broker, opening->args.socket))
+		return false;
+	if (worker_ask(broker, &opening->request, &opening->reply, &deadline, &opening->why) &&
+	    reply_check(&opening->reply, &status, &opening->why))
+		return true;
+	if (deadline_left(&deadline) == 0)
+		pam_syslog(opening->pamh, LOG_WARNING,
+			   "the broker at %.100s did not answer within %u s, asking a worker; "
+			   "\"systemctl restart gotmpns\" may help",
+			   opening->args.socket, patience);
+	reply_close(&opening->reply);
+	worker_finish(broker, &deadline, NULL);
+	return false;
+}
+
 static int ask_and_act(struct opening *opening)
 {
-	struct deadline deadline = deadline_in(opening->args.timeout);
 	struct worker worker;
+	struct deadline deadline;
 	int status;
 	bool answered;
 
@@ -187,11 +215,15 @@ static int ask_and_act(struct opening *opening)
 		because(&opening->why, "cannot ask the worker: a name of this login is too long");
 		return PAM_SESSION_ERR;
 	}
-	status = worker_start(&worker, opening->args.worker, &opening->why);
-	if (status != PAM_SUCCESS)
-		return status;
-	answered = worker_ask(&worker, &opening->request, &opening->reply, &deadline,
-			      &opening->why);
+	answered = ask_broker(opening, &worker);
+	deadline = deadline_in(opening->args.timeout);
+	if (!answered) {
+		status = worker_start(&worker, opening->args.worker, &opening->why);
+		if (status != PAM_SUCCESS)
+			return status;
+		answered = worker_ask(&worker, &opening->request, &opening->reply, &deadline,
+				      &opening->why);
+	}
 	status = answered ? act(opening) : PAM_SESSION_ERR;
 	if (status == PAM_SUCCESS)
 		log_success(opening); /* while the worker comes to its end */

@@ -3,6 +3,7 @@
  *
  *   args     what the administrator wrote behind the module's name
  *   request  what only this process knows, as one message
+ *   broker   the resident helper, when there is one; or else
  *   worker   a process exec'd for this login; the message out, the reply in
  *   reply    the bytes that came back, checked, as steps
  *   commit   the steps carried out, or every one of them taken back
@@ -108,8 +109,9 @@ GOTMPNS_HIDDEN struct deadline deadline_in(unsigned seconds);
 /* Milliseconds that are left, rounded up; 0 when it has passed. */
 GOTMPNS_HIDDEN int deadline_left(const struct deadline *deadline);
 
+/* A process at the other end of a socket: a worker of this login's, or the broker. */
 struct worker {
-	pid_t pid;  /* 0: none */
+	pid_t pid;  /* 0: not a child of ours */
 	int pidfd;  /* owned */
 	int socket; /* owned */
 };
@@ -130,6 +132,11 @@ GOTMPNS_HIDDEN bool worker_ask(struct worker *worker, const struct request *requ
  */
 GOTMPNS_HIDDEN void worker_finish(struct worker *worker, const struct deadline *deadline,
 				  struct reason *why);
+
+/* ---- broker ---- */
+
+/* False where nobody listens at PATH who may answer for this process: no error. */
+GOTMPNS_HIDDEN bool broker_connect(struct worker *broker, const char *path);
 
 /* ---- record ---- */
 

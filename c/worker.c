@@ -280,7 +280,7 @@ static void add_ending(struct reason *why, const siginfo_t *info)
 
 void worker_finish(struct worker *worker, const struct deadline *deadline, struct reason *why)
 {
-	struct deadline last = deadline_in(KILL_PATIENCE);
+	struct deadline last;
 	siginfo_t info = {.si_pid = 0};
 
 	close_and_forget(&worker->socket);

@@ -10,14 +10,10 @@ package main
 import "C"
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"runtime"
-	"runtime/debug"
 
-	"golang.org/x/sys/unix"
-
+	"gotmpns/internal/exchange"
 	"gotmpns/internal/session"
 	"gotmpns/internal/wire"
 )
@@ -30,87 +26,28 @@ func main() {} // a c-shared library has to have one
 func serve(socket int) int {
 	// Mount namespaces belong to threads: all of it happens on this one.
 	runtime.LockOSThread()
-	message, err := receive(socket)
+	message, err := exchange.Receive(socket)
 	if err != nil {
 		return wire.ExitUsage
 	}
 	answer := answerTo(message)
-	if err := send(socket, answer); err != nil {
+	if err := exchange.Send(socket, answer); err != nil {
+		answer.TakeBack()
 		return wire.ExitReply
 	}
 	if answer.Hold() {
-		awaitHangUp(socket)
+		exchange.AwaitHangUp(socket)
 	}
 	answer.Finish()
+	answer.Sweep()
 	return 0
 }
 
-// answerTo never fails: what cannot be answered is refused.
-func answerTo(message []byte) (answer *session.Answer) {
-	defer func() {
-		if p := recover(); p != nil {
-			answer = refuse(fmt.Errorf("internal error, please report it: %v at %s", p, debug.Stack()))
-		}
-	}()
+func answerTo(message []byte) *session.Answer {
 	request, err := wire.DecodeRequest(message)
 	if err != nil {
-		return refuse(err)
+		return exchange.Refuse(err)
 	}
 	// The worker is the login process's own child (prctl(2), PR_SET_PDEATHSIG).
-	return session.Open(request, os.Getppid())
-}
-
-func refuse(err error) *session.Answer {
-	why := wire.Summary{Text: err.Error()}
-	return &session.Answer{Reply: wire.Reply{Status: wire.SessionErr, Entries: []wire.Entry{why}}}
-}
-
-func receive(socket int) ([]byte, error) {
-	buffer := make([]byte, wire.RequestMax+1)
-	for {
-		n, _, err := unix.Recvfrom(socket, buffer, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		return buffer[:max(n, 0)], err
-	}
-}
-
-func send(socket int, answer *session.Answer) error {
-	message, err := answer.Reply.Encode()
-	if err != nil {
-		answer.Attachments = nil
-		if message, err = refuse(fmt.Errorf("cannot put the answer into words: %w", err)).Reply.Encode(); err != nil {
-			return err
-		}
-	}
-	var rights []byte
-	if len(answer.Attachments) > 0 {
-		fds := make([]int, 0, len(answer.Attachments))
-		for _, file := range answer.Attachments {
-			fds = append(fds, int(file.Fd()))
-		}
-		rights = unix.UnixRights(fds...)
-	}
-	for {
-		err := unix.Sendmsg(socket, message, rights, nil, unix.MSG_NOSIGNAL)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
-// awaitHangUp returns when the login process has committed and closed its end.
-// One that hangs does not keep the lock from the others.
-func awaitHangUp(socket int) {
-	limit := unix.Timeval{Sec: 10}
-	if err := unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
-		return
-	}
-	var rest [1]byte
-	for {
-		if _, _, err := unix.Recvfrom(socket, rest[:], 0); !errors.Is(err, unix.EINTR) {
-			return
-		}
-	}
+	return exchange.Answer(session.Worker(), request, os.Getppid())
 }

@@ -72,6 +72,8 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newTry())
 	root.AddCommand(newCheck())
 	root.AddCommand(newRun())
+	root.AddCommand(newClean())
+	root.AddCommand(newServe())
 	root.AddCommand(newCompletion())
 	for _, cmd := range root.Commands() {
 		cmd.DisableFlagsInUseLine = true

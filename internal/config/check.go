@@ -87,6 +87,10 @@ func (r *reader) private(at func(string) origin, t privateTable) policy.Private 
 	}
 	p.Kind = choose(r, at("kind"), "kind", t.Kind, p.Kind, policy.Directory, policy.Tmpfs)
 	p.Scope = choose(r, at("scope"), "scope", t.Scope, p.Scope, policy.User, policy.Session)
+	p.Cleanup = choose(r, at("cleanup"), "cleanup", t.Cleanup, p.Cleanup, policy.AtBoot, policy.AtLogout)
+	if t.Cleanup != nil && p.Kind == policy.Tmpfs {
+		r.errors.add(at("cleanup"), `cleanup is about directories, and this target has kind = "tmpfs", which is gone with the user's last process; take it out`)
+	}
 	p.For = r.rulesOrNil(at("for"), t.For)
 	if t.Share != nil {
 		p.Share = *t.Share

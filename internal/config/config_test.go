@@ -135,9 +135,9 @@ func TestDropInsOverrideAndAdd(t *testing.T) {
 	want := policy.Policy{
 		Exempt: rules(t, "carol"), Propagation: policy.PropagationPrivate, Environment: policy.Keep,
 		Private: []policy.Private{
-			{Target: "/var/tmp", Kind: policy.Directory, Scope: policy.User},
-			{Target: "/dev/shm", Kind: policy.Directory, Scope: policy.Session, For: rules(t, "@students")},
-			{Target: "/tmp", Kind: policy.Tmpfs, Scope: policy.User, Size: 2 << 30, Inodes: 7, Share: []string{}},
+			{Target: "/var/tmp", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot},
+			{Target: "/dev/shm", Kind: policy.Directory, Scope: policy.Session, Cleanup: policy.AtBoot, For: rules(t, "@students")},
+			{Target: "/tmp", Kind: policy.Tmpfs, Scope: policy.User, Cleanup: policy.AtBoot, Size: 2 << 30, Inodes: 7, Share: []string{}},
 		},
 		Bind: []policy.Bind{{Source: "/b", Target: "/etc/hosts", Recursive: true, ReadOnly: true}},
 	}

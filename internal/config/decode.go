@@ -23,14 +23,15 @@ type document struct {
 }
 
 type privateTable struct {
-	Target string    `toml:"target"`
-	Kind   *string   `toml:"kind"`
-	Scope  *string   `toml:"scope"`
-	Base   *string   `toml:"base"`
-	Size   any       `toml:"size"`
-	Inodes *int64    `toml:"inodes"`
-	Share  *[]string `toml:"share"`
-	For    *[]string `toml:"for"`
+	Target  string    `toml:"target"`
+	Kind    *string   `toml:"kind"`
+	Scope   *string   `toml:"scope"`
+	Cleanup *string   `toml:"cleanup"`
+	Base    *string   `toml:"base"`
+	Size    any       `toml:"size"`
+	Inodes  *int64    `toml:"inodes"`
+	Share   *[]string `toml:"share"`
+	For     *[]string `toml:"for"`
 }
 
 type bindTable struct {

@@ -96,9 +96,14 @@ func (l loader) dropIns(directory string) ([]string, error) {
 	if err := l.judge(dir, unix.S_IFDIR); err != nil {
 		return nil, err
 	}
+	return namesIn(dir)
+}
+
+// namesIn lists what counts in a directory of drop-ins, in order.
+func namesIn(dir *os.File) ([]string, error) {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", directory, err)
+		return nil, fmt.Errorf("cannot read %s: %w", dir.Name(), err)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return !strings.HasSuffix(name, ".toml") || strings.HasPrefix(name, ".")

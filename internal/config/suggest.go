@@ -5,7 +5,7 @@ import "strings"
 // The keys that there are; a test holds them against the structures.
 var (
 	topKeys     = []string{"exempt", "propagation", "environment", "private", "bind"}
-	privateKeys = []string{"target", "kind", "scope", "base", "size", "inodes", "share", "for"}
+	privateKeys = []string{"target", "kind", "scope", "cleanup", "base", "size", "inodes", "share", "for"}
 	bindKeys    = []string{"source", "target", "recursive", "read_only", "for"}
 )
 

@@ -58,9 +58,10 @@ type Store struct {
 	Remarks []string // what somebody should know, for the log
 	Hold    bool     // Close has to wait until the login process has committed
 
-	view   *view.View
-	state  *state.Dir
-	unlock func()
+	view       *view.View
+	state      *state.Dir
+	unlock     func()
+	unlockUser func()
 }
 
 // NewStore serves one login.
@@ -68,21 +69,43 @@ func NewStore(v *view.View, s *state.Dir) *Store {
 	return &Store{view: v, state: s}
 }
 
-// Close lets others make bases and instances.
+// Done lets others make bases and instances; what has to wait for the login
+// process's commit goes with [Store.Close].
+func (s *Store) Done() {
+	if !s.Hold {
+		s.Close()
+		return
+	}
+	release(&s.unlock)
+}
+
+// Close lets go of everything.
 func (s *Store) Close() {
-	if s.unlock != nil {
-		s.unlock()
-		s.unlock = nil
+	release(&s.unlock)
+	release(&s.unlockUser)
+}
+
+func release(unlock *func()) {
+	if *unlock != nil {
+		(*unlock)()
+		*unlock = nil
 	}
 }
 
 // lock is taken once and kept: what is made for this login is of one piece.
-func (s *Store) lock() error {
-	if s.unlock != nil {
-		return nil
+func (s *Store) lock() (err error) {
+	if s.unlock == nil {
+		s.unlock, err = s.state.Lock()
 	}
-	unlock, err := s.state.Lock()
-	s.unlock = unlock
+	return err
+}
+
+// LockUser comes before any other lock, or two logins would wait for each other. It
+// is for a user whose tmpfs may have to be made.
+func (s *Store) LockUser(uid uint32) (err error) {
+	if s.unlockUser == nil {
+		s.unlockUser, err = s.state.LockUser(uid)
+	}
 	return err
 }
 

@@ -28,7 +28,7 @@ const TmpfsSource = "gotmpns"
 // next login finds it.
 func (s *Store) Tmpfs(target Target, p policy.Private, owner Owner) (*os.File, error) {
 	if owner.Session == "" {
-		if err := s.lock(); err != nil {
+		if err := s.LockUser(owner.UID); err != nil {
 			return nil, err
 		}
 		mount, err := s.findTmpfs(target, owner)

@@ -135,3 +135,17 @@ func Join(directory, rest string) string {
 	}
 	return joined
 }
+
+// Shows says whether some mount of other begins at path or below it, as t names
+// it: somebody has got hold of it, wherever it is mounted there. A path that t
+// does not have is taken to be shown.
+func (t Table) Shows(path string, other Table) bool {
+	m := t.At(path)
+	if m == nil {
+		return true
+	}
+	inside := Join(m.Root, path[len(strings.TrimSuffix(m.Mountpoint, "/")):])
+	return slices.ContainsFunc(other, func(o *mountinfo.Info) bool {
+		return o.Major == m.Major && o.Minor == m.Minor && Within(o.Root, inside)
+	})
+}

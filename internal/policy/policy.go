@@ -26,11 +26,13 @@ type Private struct {
 	Target string
 	Kind   Kind
 	Scope  Scope
-	Base   string   // where the instances are kept; empty: a new directory on the target's own file system
-	Size   uint64   // of a tmpfs, in bytes; 0: the kernel's default
-	Inodes uint64   // of a tmpfs; 0: the kernel's default
-	Share  []string // names below the target that stay the host's
-	For    []Rule   // nil: everybody
+	// Of instances of kind directory; a tmpfs goes with its last process.
+	Cleanup Cleanup
+	Base    string   // where the instances are kept; empty: a new directory on the target's own file system
+	Size    uint64   // of a tmpfs, in bytes; 0: the kernel's default
+	Inodes  uint64   // of a tmpfs; 0: the kernel's default
+	Share   []string // names below the target that stay the host's
+	For     []Rule   // nil: everybody
 }
 
 // Bind is a target at which sessions see another directory or file.
@@ -88,6 +90,15 @@ const (
 	Session Scope = "session" // nobody: each session has its own
 )
 
+// Cleanup says when an instance is emptied.
+type Cleanup string
+
+// The times.
+const (
+	AtBoot   Cleanup = "boot"   // left to the next boot and to the age-based cleaner
+	AtLogout Cleanup = "logout" // when the last session has ended and no process has it mounted
+)
+
 // Default is what holds where nothing is configured.
 func Default() Policy {
 	return Policy{
@@ -98,10 +109,11 @@ func Default() Policy {
 		Propagation: Auto,
 		Environment: Unset,
 		Private: []Private{{
-			Target: "/tmp",
-			Kind:   Directory,
-			Scope:  User,
-			Share:  []string{".X11-unix", ".ICE-unix"},
+			Target:  "/tmp",
+			Kind:    Directory,
+			Scope:   User,
+			Cleanup: AtBoot,
+			Share:   []string{".X11-unix", ".ICE-unix"},
 		}},
 	}
 }

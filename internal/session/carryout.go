@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -34,9 +35,7 @@ func (l *login) carryOut(p plan.Plan) error {
 	}
 	if l.answer.store != nil {
 		prep.remarks = append(prep.remarks, l.answer.store.Remarks...)
-		if !l.answer.store.Hold {
-			l.answer.store.Close()
-		}
+		l.answer.store.Done()
 	}
 	l.answer.Reply.Entries = append(prep.logs(p), prep.entries...)
 	return nil
@@ -70,6 +69,11 @@ func (p *preparer) prepare(done plan.Plan) error {
 			return err
 		}
 	}
+	if makesTmpfs(done) {
+		if err := p.answer.store.LockUser(p.request.UID); err != nil {
+			return err
+		}
+	}
 	for _, step := range done.Steps {
 		if err := p.step(step); err != nil {
 			return err
@@ -78,15 +82,29 @@ func (p *preparer) prepare(done plan.Plan) error {
 	return nil
 }
 
+// makesTmpfs says whether a plan has a tmpfs that the user's sessions share.
+func makesTmpfs(done plan.Plan) bool {
+	return slices.ContainsFunc(done.Steps, func(step plan.Step) bool {
+		attach, ok := step.(plan.Attach)
+		if !ok {
+			return false
+		}
+		source, ok := attach.Source.(plan.Instance)
+		return ok && source.Kind == policy.Tmpfs && source.Scope == policy.User
+	})
+}
+
 // record claims the session: from now on it can be found, and when its process
 // has gone, swept.
-func (p *preparer) record(targets []string) (err error) {
-	if p.name, err = p.answer.state.NewName(p.pid); err != nil {
+func (p *preparer) record(targets []string) error {
+	name, err := p.answer.state.NewName(p.pid)
+	if err != nil {
 		return err
 	}
-	p.entries = append(p.entries, wire.Record{Name: p.name})
+	p.answer.Session = name
+	p.entries = append(p.entries, wire.Record{Name: name})
 	return p.answer.state.SetSession(state.Session{
-		Name: p.name, UID: p.request.UID, User: p.request.User, Service: p.request.Service,
+		Name: name, UID: p.request.UID, User: p.request.User, Service: p.request.Service,
 		TTY: p.request.TTY, RHost: p.request.RHost, Targets: targets,
 	})
 }
@@ -129,6 +147,9 @@ func (p *preparer) attach(step plan.Attach) error {
 		return err
 	}
 	mount, err := p.mount(step)
+	if mount != nil {
+		p.answer.keep(mount)
+	}
 	if err != nil {
 		return err
 	}
@@ -171,7 +192,7 @@ func (p *preparer) instance(private policy.Private) (*os.File, error) {
 	target := p.observer.places[private.Target].host
 	owner := instance.Owner{UID: p.request.UID, User: p.request.User}
 	if private.Scope == policy.Session {
-		owner.Session = p.name
+		owner.Session = p.answer.Session
 	}
 	if private.Kind == policy.Tmpfs {
 		mount, err := p.answer.store.Tmpfs(target, private, owner)
@@ -182,6 +203,7 @@ func (p *preparer) instance(private policy.Private) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.answer.keep(dir)
 	p.inside[private.Target] = dir
 	return instance.Attachable(dir, target)
 }

@@ -18,7 +18,7 @@ type Explanation struct {
 	Err    error     // why the login would be refused
 }
 
-// Explain answers as [Open] would answer a login that comes from the host, with
+// Explain answers as [Host.Open] would answer a login that comes from the host, with
 // the same configuration, observation and plan, but makes and records nothing.
 // The error is about what keeps it from looking.
 //

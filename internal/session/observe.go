@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -37,6 +38,7 @@ type observer struct {
 	store  *instance.Store
 	uid    uint32
 	places map[string]*place
+	keep   func(io.Closer) // what is opened here is used until the answer has gone
 }
 
 // observe looks at every target of a policy, also at those that are not for
@@ -45,7 +47,7 @@ func (o *observer) observe(p policy.Policy) {
 	for _, private := range p.Private {
 		pl := o.look(private.Target, private.Base)
 		if pl.facts.Err == nil {
-			pl.look(private.Share)
+			pl.look(private.Share, o.keep)
 		}
 	}
 	for _, bind := range p.Bind {
@@ -53,7 +55,7 @@ func (o *observer) observe(p policy.Policy) {
 		if pl == nil {
 			pl = o.look(bind.Target, "")
 		}
-		pl.addSource(o.view.Host, bind.Source)
+		pl.addSource(o.view.Host, bind.Source, o.keep)
 	}
 }
 
@@ -61,6 +63,9 @@ func (o *observer) look(target, base string) *place {
 	pl := &place{}
 	o.places[target] = pl
 	pl.facts.Err = o.lookAt(pl, target, base)
+	if pl.host.Dir != nil {
+		o.keep(pl.host.Dir)
+	}
 	return pl
 }
 
@@ -140,7 +145,7 @@ func missing(target string, err error) error {
 }
 
 // look finds out what the host has under the names that an instance shares.
-func (pl *place) look(names []string) {
+func (pl *place) look(names []string, keep func(io.Closer)) {
 	pl.facts.Shares = map[string]plan.Share{}
 	pl.shares = map[string]*os.File{}
 	for _, name := range names {
@@ -152,6 +157,7 @@ func (pl *place) look(names []string) {
 		if err != nil {
 			share.Refused = err.Error()
 		} else {
+			keep(file)
 			pl.shares[name] = file
 			share.Directory, share.Refused = judge(file)
 		}
@@ -173,10 +179,11 @@ func judge(file *os.File) (directory bool, refused string) {
 	return info.IsDir(), ""
 }
 
-func (pl *place) addSource(host *os.File, source string) {
+func (pl *place) addSource(host *os.File, source string, keep func(io.Closer)) {
 	file, err := mountfd.Open(host, source)
 	facts := plan.Source{Err: err}
 	if err == nil {
+		keep(file)
 		var info mountfd.Info
 		info, facts.Err = mountfd.Stat(file)
 		facts.Directory = info.IsDir()

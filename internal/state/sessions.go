@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -150,18 +151,25 @@ func (d *Dir) Processes() iter.Seq[int] {
 }
 
 // SweepNowAndThen sweeps in one login of sixteen: the login process waits for it.
-func (d *Dir) SweepNowAndThen() {
-	if Random()[0] == '0' {
+func (d *Dir) SweepNowAndThen() (swept bool) {
+	swept = Random()[0] == '0'
+	if swept {
 		d.Sweep()
 	}
+	return swept
 }
 
 // Sweep removes records of sessions, and of the tmpfs that were theirs alone,
 // whose process is gone. One pass looks at a bounded number of them, starting
 // anywhere, so that a login costs the same however many live.
-func (d *Dir) Sweep() {
-	d.sweep("sessions", func(name string) string { return name })
-	d.sweep("tmpfs", func(name string) string {
+func (d *Dir) Sweep() { d.sweepAtMost(sweepAtMost) }
+
+// SweepAll is [Dir.Sweep] for one who has time.
+func (d *Dir) SweepAll() { d.sweepAtMost(math.MaxInt) }
+
+func (d *Dir) sweepAtMost(n int) {
+	d.sweep("sessions", n, func(name string) string { return name })
+	d.sweep("tmpfs", n, func(name string) string {
 		_, instance, _ := strings.Cut(name, "@")
 		_, session, _ := strings.Cut(instance, ".")
 		return session
@@ -170,17 +178,17 @@ func (d *Dir) Sweep() {
 
 // sweep removes what sessionOf says belongs to a dead session; the empty
 // string is nobody's.
-func (d *Dir) sweep(directory string, sessionOf func(string) string) {
+func (d *Dir) sweep(directory string, most int, sessionOf func(string) string) {
 	names := d.names(directory)
 	if len(names) == 0 {
 		return
 	}
 	first := 0
-	if len(names) > sweepAtMost {
+	if len(names) > most {
 		n, _ := strconv.ParseUint(Random(), 16, 32)
 		first = int(n % uint64(len(names)))
 	}
-	for i := range min(len(names), sweepAtMost) {
+	for i := range min(len(names), most) {
 		name := names[(first+i)%len(names)]
 		if d.isDue(directory, name, sessionOf(name)) {
 			d.remove(directory, name)

@@ -4,7 +4,8 @@
 //	bases/TARGET           which directory is the base of a target, by name and inode
 //	tmpfs/TARGET@INSTANCE  which tmpfs is an instance, by device
 //	sessions/PID-START-X   one open session: a claim, true while its process lives
-//	lock                   held by whoever makes a base, an instance or a tmpfs
+//	lock                   held by whoever makes a base or an instance
+//	lock.UID               held by whoever makes a tmpfs for a user, until it is attached
 //
 // A record is a few lines of KEY="VALUE" and is put in place by rename(2), so
 // nobody reads half of one. What it says about files is verified against the
@@ -60,6 +61,14 @@ func Open(root *os.File) (*Dir, error) {
 	return &Dir{dir: dir, proc: proc}, nil
 }
 
+// Close closes the directory. What it has told stays true or not by itself.
+func (d *Dir) Close() error {
+	if d.dir == nil {
+		return d.proc.Close()
+	}
+	return errors.Join(d.dir.Close(), d.proc.Close())
+}
+
 // Look opens the state directory below root to read in it, and makes nothing:
 // where there is none, nothing is recorded. Only root can look; what anybody else
 // gets is a permission error (fs.ErrPermission).
@@ -100,12 +109,20 @@ func subdirectory(parent *os.File, name string) (*os.File, error) {
 }
 
 // Lock waits until nobody else makes a base or an instance. The lock goes with
-// the returned function or with the process; whoever waits is a worker, and a
-// worker has a deadline.
-func (d *Dir) Lock() (unlock func(), err error) {
-	fd, err := unix.Openat(int(d.dir.Fd()), "lock", unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+// the returned function or with the process; whoever waits for an answer that
+// comes so late has a deadline.
+func (d *Dir) Lock() (unlock func(), err error) { return d.lock("lock") }
+
+// LockUser waits until nobody else makes a tmpfs for a user: that lock is held until
+// a login process has committed, and others must not have to wait for it.
+func (d *Dir) LockUser(uid uint32) (unlock func(), err error) {
+	return d.lock("lock." + strconv.FormatUint(uint64(uid), 10))
+}
+
+func (d *Dir) lock(name string) (unlock func(), err error) {
+	fd, err := unix.Openat(int(d.dir.Fd()), name, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s/lock: %w", Path, err)
+		return nil, fmt.Errorf("cannot open %s/%s: %w", Path, name, err)
 	}
 	for {
 		err := unix.Flock(fd, unix.LOCK_EX)
@@ -114,7 +131,7 @@ func (d *Dir) Lock() (unlock func(), err error) {
 		}
 		if !errors.Is(err, unix.EINTR) {
 			unix.Close(fd)
-			return nil, fmt.Errorf("cannot lock %s/lock: %w", Path, err)
+			return nil, fmt.Errorf("cannot lock %s/%s: %w", Path, name, err)
 		}
 	}
 }

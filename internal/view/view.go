@@ -31,6 +31,7 @@ type View struct {
 	Host   *os.File // the root directory that pid 1 sees, or Caller's twin
 	OfInit bool     // Host is pid 1's
 	ns     *os.File // the mount namespace of Host
+	owned  []*os.File
 }
 
 // Enter binds the calling goroutine to its thread for good and moves that
@@ -62,8 +63,20 @@ func Enter() (*View, error) {
 			return nil, err
 		}
 	}
-	v.Host, err = mountfd.Root()
-	return v, err
+	if v.Host, err = mountfd.Root(); err != nil {
+		return nil, err
+	}
+	v.owned = []*os.File{v.Caller, v.ns, v.Host}
+	return v, nil
+}
+
+// Close closes what was opened for this view; the thread stays where it is.
+func (v *View) Close() error {
+	var errs error
+	for _, f := range v.owned {
+		errs = errors.Join(errs, f.Close())
+	}
+	return errs
 }
 
 // In runs look in another mount namespace, with that namespace's root

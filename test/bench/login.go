@@ -38,6 +38,7 @@ const (
 	shipped = "namespace"
 	noinit  = "noinit"
 	worker  = "worker"
+	broker  = "broker"
 )
 
 var variants = []variant{
@@ -48,11 +49,13 @@ var variants = []variant{
 	{service: noinit, title: "pam_namespace `noinit`", private: true,
 		namespace: "/tmp " + namespaceParent + "/ user:noinit root\n"},
 	{service: worker, title: "pam_gotmpns (worker)", private: true},
+	{service: broker, title: "pam_gotmpns (broker)", private: true},
 }
 
 // host is the disposable root, made ready.
 type host struct {
 	program string
+	broker  *exec.Cmd
 	log     atomic.Value // string: the last line that a module logged
 }
 
@@ -76,6 +79,8 @@ func newHost(build string) (*host, error) {
 		noinit:  "pam_namespace.so",
 		worker: filepath.Join(build, "pam_gotmpns.so") + " socket=none worker=" +
 			filepath.Join(build, "gotmpns-worker"),
+		// No worker to fall back on: it is the broker that is measured.
+		broker: filepath.Join(build, "pam_gotmpns.so") + " worker=/nowhere",
 	}
 	for service, module := range modules {
 		line := "session required " + module + "\n"
@@ -83,7 +88,7 @@ func newHost(build string) (*host, error) {
 			return nil, err
 		}
 	}
-	return h, errors.Join(mountCgroups(), h.listen())
+	return h, errors.Join(mountCgroups(), h.listen(), h.startBroker(filepath.Join(build, "gotmpns")))
 }
 
 // listen is the system's log: who logs has to pay for it here as elsewhere.
@@ -125,8 +130,25 @@ func (h *host) addMounts(wanted int) (int, error) {
 	return have, nil
 }
 
-// login returns the microseconds of one open_session.
+// login returns the microseconds of one open_session, by itself.
 func (h *host) login(v variant) (float64, error) {
+	if err := v.configure(); err != nil {
+		return 0, err
+	}
+	// What the kernel puts off when a namespace ends (RCU) is not the next sample's.
+	time.Sleep(2 * time.Millisecond)
+	return h.loginOnce(v)
+}
+
+// configure makes the one file of pam_namespace this variant's.
+func (v variant) configure() error {
+	if v.namespace == "" {
+		return nil
+	}
+	return os.WriteFile(namespaceConf, []byte(v.namespace), 0o644)
+}
+
+func (h *host) loginOnce(v variant) (float64, error) {
 	out, err := h.run(v)
 	if err != nil {
 		return 0, err
@@ -147,6 +169,9 @@ func (h *host) login(v variant) (float64, error) {
 type leftover struct{ threads, descriptors, children, memory int }
 
 func (h *host) leftover(v variant) (l leftover, err error) {
+	if err := v.configure(); err != nil {
+		return l, err
+	}
 	out, err := h.run(v, "-l")
 	if err != nil {
 		return l, err
@@ -158,13 +183,6 @@ func (h *host) leftover(v variant) (l leftover, err error) {
 }
 
 func (h *host) run(v variant, options ...string) (string, error) {
-	if v.namespace != "" {
-		if err := os.WriteFile(namespaceConf, []byte(v.namespace), 0o644); err != nil {
-			return "", err
-		}
-	}
-	// What the kernel puts off when a namespace ends (RCU) is not the next sample's.
-	time.Sleep(2 * time.Millisecond)
 	var complaint strings.Builder
 	command := exec.Command(h.program, append(options, stacks, v.service, "alice")...)
 	command.Stderr = &complaint

@@ -55,6 +55,9 @@ func run(output, include string, ssh bool) error {
 		return err
 	}
 	r := report{machine: describeMachine()}
+	if r.before, err = h.weigh(); err != nil {
+		return err
+	}
 	for _, s := range []size{{20, 400}, {1000, 200}, {5000, 200}} {
 		fmt.Fprintf(os.Stderr, "bench: %d mounts, %d logins of each kind\n", s.mounts, s.rounds)
 		mounts, err := h.addMounts(s.mounts)
@@ -73,7 +76,13 @@ func run(output, include string, ssh bool) error {
 			if r.crowded, err = h.crowds(); err != nil {
 				return err
 			}
+			if r.storms, err = h.storms(); err != nil {
+				return err
+			}
 		}
+	}
+	if r.after, err = h.weigh(); err != nil {
+		return err
 	}
 	if include != "" {
 		part, err := os.ReadFile(include)
@@ -132,6 +141,19 @@ func (h *host) crowds() (map[string]crowded, error) {
 			return nil, err
 		}
 		all[v.service] = c
+	}
+	return all, nil
+}
+
+func (h *host) storms() (map[string]storm, error) {
+	all := map[string]storm{}
+	for _, v := range variants {
+		fmt.Fprintf(os.Stderr, "bench: a storm of %d logins by %s\n", stormLogins, v.title)
+		s, err := h.measureStorm(v, stormLogins)
+		if err != nil {
+			return nil, err
+		}
+		all[v.service] = s
 	}
 	return all, nil
 }

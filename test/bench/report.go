@@ -23,6 +23,9 @@ type report struct {
 	columns []column
 	left    map[string]leftover
 	crowded map[string]crowded
+	storms  map[string]storm
+	before  weight
+	after   weight
 	ssh     string // the part of a whole system, ready
 }
 
@@ -91,6 +94,7 @@ func (r report) String() string {
 	r.writeTimes(&b)
 	r.writeRatios(&b)
 	r.writeLeft(&b)
+	r.writeStorm(&b)
 	r.writeCrowded(&b)
 	b.WriteString(r.ssh)
 	r.writeTargets(&b)
@@ -124,15 +128,17 @@ func (r report) writeRatios(b *strings.Builder) {
 		fmt.Fprintf(b, " %d |", c.mounts)
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---:|", len(r.columns)) + "\n")
-	for _, v := range variants {
-		if v.service == permit || v.service == worker {
-			continue
+	for _, ours := range []string{worker, broker} {
+		for _, v := range variants {
+			if v.service == permit || v.service == worker || v.service == broker {
+				continue
+			}
+			fmt.Fprintf(b, "| %s, of %s |", ours, v.title)
+			for _, c := range r.columns {
+				fmt.Fprintf(b, " %.2f |", c.median(ours)/c.median(v.service))
+			}
+			b.WriteByte('\n')
 		}
-		fmt.Fprintf(b, "| of %s |", v.title)
-		for _, c := range r.columns {
-			fmt.Fprintf(b, " %.2f |", c.median(worker)/c.median(v.service))
-		}
-		b.WriteByte('\n')
 	}
 }
 
@@ -179,15 +185,39 @@ func (r report) writeTargets(b *strings.Builder) {
 	clean := left.threads <= 0 && left.descriptors <= 0 && left.children <= 0
 	verdict := map[bool]string{true: "yes", false: "**no**"}
 	b.WriteString("\n## Targets\n\n| target | measured | met |\n|---|---|---|\n")
-	fmt.Fprintf(b, "| at most %.1f times pam_namespace as shipped, with %d mounts | %.2f times | %s |\n",
+	r.writeBrokerTargets(b, verdict)
+	fmt.Fprintf(b, "| worker: at most %.1f times pam_namespace as shipped, with %d mounts | %.2f times | %s |\n",
 		shippedLimit, few.mounts, shippedRatio, verdict[shippedRatio <= shippedLimit])
 	fmt.Fprintf(b, "| no thread, descriptor or child left in the login process | %d, %d, %d | %s |\n",
 		left.threads, left.descriptors, left.children, verdict[clean])
 	fmt.Fprintf(b, "| no more memory left there than pam_namespace leaves | %+d KiB beside its %+d | %s |\n",
 		left.memory, r.beside(shipped).memory, verdict[left.memory <= r.beside(shipped).memory])
-	fmt.Fprintf(b, "| from %d to %d mounts it grows no more than the floor (%.0f%% are noise) | %.0f µs, the floor %.0f: %.2f times | %s |\n",
+	fmt.Fprintf(b, "| worker: from %d to %d mounts it grows no more than the floor (%.0f%% are noise) | %.0f µs, the floor %.0f: %.2f times | %s |\n",
 		few.mounts, many.mounts, (growthLimit-1)*100, r.growth(worker), r.growth(floor), growthRatio,
 		verdict[growthRatio <= growthLimit])
+}
+
+// What the broker has to reach.
+const (
+	floorLimit     = 1.5
+	noinitLimit    = 0.3
+	manyFloorLimit = 1.1
+	memoryLimit    = 16 << 10 // KiB
+)
+
+func (r report) writeBrokerTargets(b *strings.Builder, verdict map[bool]string) {
+	few, many := r.columns[0], r.columns[len(r.columns)-1]
+	row := func(target string, measured, limit float64) {
+		fmt.Fprintf(b, "| broker: %s | %.2f times | %s |\n", target, measured, verdict[measured <= limit])
+	}
+	row(fmt.Sprintf("at most %.1f times the floor, with %d mounts", floorLimit, few.mounts), few.median(broker)/few.median(floor), floorLimit)
+	row(fmt.Sprintf("at most %.1f times pam_namespace `noinit`, with %d mounts", noinitLimit, few.mounts), few.median(broker)/few.median(noinit), noinitLimit)
+	row(fmt.Sprintf("at most %.1f times the floor, with %d mounts", manyFloorLimit, many.mounts), many.median(broker)/many.median(floor), manyFloorLimit)
+	ours, theirs := quantile(r.storms[broker].times, 0.99), quantile(r.storms[shipped].times, 0.99)
+	fmt.Fprintf(b, "| broker: under a storm, a better 99th percentile than pam_namespace as shipped | %.0f µs, its %.0f (`noinit`: %.0f) | %s |\n",
+		ours, theirs, quantile(r.storms[noinit].times, 0.99), verdict[ours < theirs])
+	fmt.Fprintf(b, "| broker: at most %d MiB resident after the storms | %.1f MiB | %s |\n",
+		memoryLimit>>10, float64(r.after.memory)/1024, verdict[r.after.memory <= memoryLimit])
 }
 
 const introduction = `# Benchmarks
@@ -210,6 +240,7 @@ const method = `
   a namespace, its propagation made slave, a directory bound over /tmp.
 - **pam_namespace as shipped** is Debian's, with /tmp by user; it runs /etc/security/namespace.init, a shell
   script, for each login. With **noinit** it runs none.
+- **pam_gotmpns (broker)** asks "gotmpns serve", which runs beside it; there is no worker to fall back on.
 - **pam_gotmpns (worker)** has its default configuration and starts its worker for each login.
 - It happens in a disposable root of its own mount and pid namespaces, / shared as on most hosts. The mounts
   are bind mounts; every new namespace has to copy them all. Something reads /dev/log, and the cgroup file

@@ -68,10 +68,8 @@ func (h *host) measureCrowd(v variant) (c crowded, err error) {
 }
 
 func (h *host) openMany(v variant, n int) (open []session, err error) {
-	if v.namespace != "" {
-		if err := os.WriteFile(namespaceConf, []byte(v.namespace), 0o644); err != nil {
-			return nil, err
-		}
+	if err := v.configure(); err != nil {
+		return nil, err
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup

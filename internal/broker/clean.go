@@ -1,0 +1,94 @@
+package broker
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"gotmpns/internal/cleanup"
+	"gotmpns/internal/config"
+	"gotmpns/internal/state"
+	"gotmpns/internal/view"
+)
+
+// emptyAtMost is how long one instance may take in one go: somebody may be filling
+// it at the same time.
+const emptyAtMost = time.Minute
+
+// cleaner empties what is due, one instance after the other, on a thread of its own.
+type cleaner struct {
+	journal *journal
+	cache   *config.Cache
+	due     chan struct{} // of length 1: something may be
+
+	mu      sync.Mutex
+	configs map[string]bool // that logins were decided by
+}
+
+func newCleaner(j *journal, cache *config.Cache) *cleaner {
+	return &cleaner{journal: j, cache: cache, due: make(chan struct{}, 1), configs: map[string]bool{config.DefaultPath: true}}
+}
+
+// wake has the cleaner look soon.
+func (c *cleaner) wake() {
+	select {
+	case c.due <- struct{}{}:
+	default: // it will look anyhow
+	}
+}
+
+// remember notes a configuration that a PAM stack names.
+func (c *cleaner) remember(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.configs[path] = true
+}
+
+func (c *cleaner) paths() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var paths []string
+	for path := range c.configs {
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+func (c *cleaner) run() error {
+	home, err := view.Settle()
+	if err != nil {
+		return err
+	}
+	for range c.due {
+		for _, path := range c.paths() {
+			if err := c.clean(home, path); err != nil {
+				c.journal.problem(err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *cleaner) clean(home *view.Resident, path string) error {
+	p, err := config.Load(path)
+	if err != nil || !cleanup.Wanted(p) {
+		return nil // logins say what is wrong with it
+	}
+	records, err := state.Open(home.Host())
+	if err != nil {
+		return err
+	}
+	defer records.Close()
+	pass := cleanup.New(home.View(), records, p)
+	due, err := pass.Find()
+	defer cleanup.Close(due)
+	for _, d := range due {
+		end := time.Now().Add(emptyAtMost)
+		done, one := pass.Empty(d, func() bool { return time.Now().After(end) })
+		if done {
+			c.journal.cleaned(d)
+		}
+		err = errors.Join(err, one)
+	}
+	return err
+}

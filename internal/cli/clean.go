@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"gotmpns/internal/cleanup"
+	"gotmpns/internal/config"
+	"gotmpns/internal/state"
+	"gotmpns/internal/view"
+)
+
+func newClean() *cobra.Command {
+	var dryRun bool
+	path := config.DefaultPath
+	cmd := &cobra.Command{
+		Use:   "clean [--dry-run] [--config FILE]",
+		Short: "Empty the directories of those who have logged out",
+		Long: `Clean empties what is due: the directories of targets with cleanup = "logout" whose
+user has no session any more, and that no process has mounted. It prints each. The
+broker does the same by itself when a session ends.`,
+		Example: `  gotmpns clean --dry-run     # what would go
+  gotmpns clean`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return clean(cmd.OutOrStdout(), path, dryRun)
+		},
+	}
+	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "print what is due, and leave it")
+	cmd.Flags().StringVar(&path, "config", path, "the configuration `FILE` that says what is due")
+	return cmd
+}
+
+func clean(out io.Writer, path string, dryRun bool) error {
+	if os.Geteuid() != 0 {
+		return hinted(errors.New("cannot look for what is due: only root can"), "run it as root, or with sudo")
+	}
+	v, err := view.Enter()
+	if err != nil {
+		return err
+	}
+	p, err := config.Load(path)
+	if err != nil {
+		return hinted(err, `"gotmpns check" shows all that is wrong with the configuration`)
+	}
+	if !cleanup.Wanted(p) {
+		return nil
+	}
+	records, err := state.Open(v.Host)
+	if err != nil {
+		return err
+	}
+	pass := cleanup.New(v, records, p)
+	due, errs := pass.Find()
+	defer cleanup.Close(due)
+	for _, d := range due {
+		done := dryRun
+		if !dryRun {
+			var err error
+			done, err = pass.Empty(d, cleanup.Never)
+			errs = errors.Join(errs, err)
+		}
+		if done {
+			fmt.Fprintln(out, d.Path)
+		}
+	}
+	return errs
+}

@@ -1,0 +1,85 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/policy"
+)
+
+// settled is how old a change has to be to be told from the next one: the kernel
+// stamps files no finer than a clock tick, so two changes in one tick look alike.
+const settled = time.Second
+
+// Cache reads the configuration as [Load] does, but not again while its files are
+// the same: by device, inode, size, owner, mode and time of change. A change counts
+// from the next [Cache.Load] on. It may be used by several threads that look from
+// the same place.
+type Cache struct {
+	mu      sync.Mutex
+	path    string
+	seen    []stamp
+	policy  policy.Policy
+	trusted bool // seen and policy belong together, and are old enough to be compared
+}
+
+// stamp is all that changes with a file, or with a directory's list of names.
+type stamp struct {
+	name                string
+	device, inode, size uint64
+	uid, mode           uint32
+	modified, changed   unix.StatxTimestamp
+}
+
+// Load returns the configuration at path and its drop-ins as they are now.
+func (c *Cache) Load(path string) (policy.Policy, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := stampsOf(path)
+	if c.trusted && c.path == path && slices.Equal(before, c.seen) {
+		return c.policy, nil
+	}
+	p, err := Load(path)
+	c.path, c.seen, c.policy = path, before, p
+	c.trusted = err == nil && isSettled(before) && slices.Equal(before, stampsOf(path))
+	return p, err
+}
+
+// stampsOf looks at the file, the directory of drop-ins, and each of these.
+func stampsOf(path string) []stamp {
+	directory := strings.TrimSuffix(path, ".toml") + ".d"
+	stamps := []stamp{stampOf(path), stampOf(directory)}
+	if stamps[1] == (stamp{name: directory}) {
+		return stamps // there is none
+	}
+	names, err := loader{owner: 0}.dropIns(directory)
+	if err != nil {
+		return append(stamps, stamp{name: err.Error()})
+	}
+	for _, name := range names {
+		stamps = append(stamps, stampOf(directory+"/"+name))
+	}
+	return stamps
+}
+
+func stampOf(path string) stamp {
+	var st unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &st) != nil {
+		return stamp{name: path}
+	}
+	return stamp{
+		name: path, device: uint64(st.Dev_major)<<32 | uint64(st.Dev_minor), inode: st.Ino, size: st.Size,
+		uid: st.Uid, mode: uint32(st.Mode), modified: st.Mtime, changed: st.Ctime,
+	}
+}
+
+func isSettled(stamps []stamp) bool {
+	limit := time.Now().Add(-settled)
+	return !slices.ContainsFunc(stamps, func(s stamp) bool {
+		return time.Unix(s.changed.Sec, int64(s.changed.Nsec)).After(limit)
+	})
+}
