@@ -26,7 +26,7 @@ func main() {} // a c-shared library has to have one
 func serve(socket int) int {
 	// Mount namespaces belong to threads: all of it happens on this one.
 	runtime.LockOSThread()
-	message, err := exchange.Receive(socket)
+	message, err := exchange.Receive(socket, make([]byte, exchange.BufferSize))
 	if err != nil {
 		return wire.ExitUsage
 	}

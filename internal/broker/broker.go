@@ -45,7 +45,8 @@ const (
 
 // Broker is one that runs.
 type Broker struct {
-	listener int // blocking; the caller's
+	listener int      // of socket; blocking
+	socket   *os.File // the caller's; kept, or it would be closed as garbage
 	config   config.Cache
 	journal  *journal
 	watcher  *watcher
@@ -60,7 +61,7 @@ type Broker struct {
 // New makes a broker for a socket that listens (SOCK_SEQPACKET). It fails where
 // this process cannot see the host as pid 1 does.
 func New(listener *os.File) (*Broker, error) {
-	b := &Broker{listener: int(listener.Fd()), journal: newJournal(), failed: make(chan error, threadsAtMost)}
+	b := &Broker{listener: int(listener.Fd()), socket: listener, journal: newJournal(), failed: make(chan error, threadsAtMost)}
 	if err := unix.SetNonblock(b.listener, false); err != nil {
 		return nil, fmt.Errorf("cannot use the socket %s: %w", listener.Name(), err)
 	}

@@ -70,7 +70,7 @@ func (c *cleaner) run() error {
 }
 
 func (c *cleaner) clean(home *view.Resident, path string) error {
-	p, err := config.Load(path)
+	p, err := c.cache.Load(path)
 	if err != nil || !cleanup.Wanted(p) {
 		return nil // logins say what is wrong with it
 	}

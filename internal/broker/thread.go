@@ -18,11 +18,12 @@ import (
 type thread struct {
 	broker *Broker
 	home   *view.Resident
+	buffer []byte // for requests; what is decoded is copied
 }
 
 func newThread(b *Broker) (*thread, error) {
 	home, err := view.Settle()
-	return &thread{b, home}, err
+	return &thread{b, home, make([]byte, exchange.BufferSize)}, err
 }
 
 func (t *thread) loop() {
@@ -66,7 +67,7 @@ func (t *thread) serve(fd int) {
 		return
 	}
 	defer peer.close()
-	request, err := receive(fd)
+	request, err := t.receive(fd)
 	if err != nil {
 		t.broker.journal.hungUp(err)
 		return
@@ -95,14 +96,14 @@ func (t *thread) serve(fd int) {
 	t.broker.journal.login(request, answer, took)
 }
 
-func receive(fd int) (wire.Request, error) {
+func (t *thread) receive(fd int) (wire.Request, error) {
 	err := errors.Join(
 		exchange.SetTimeout(fd, unix.SO_RCVTIMEO, clientPatience),
 		exchange.SetTimeout(fd, unix.SO_SNDTIMEO, clientPatience))
 	if err != nil {
 		return wire.Request{}, fmt.Errorf("cannot set a deadline: %w", err)
 	}
-	message, err := exchange.Receive(fd)
+	message, err := exchange.Receive(fd, t.buffer)
 	if err != nil {
 		return wire.Request{}, fmt.Errorf("cannot receive a request: %w", err)
 	}

@@ -16,6 +16,10 @@ import (
 // has opened meanwhile, and those whose end nobody has seen.
 const lookAround = time.Minute
 
+// linger is how long the watcher waits after one process for others to end: nobody
+// waits for it, and logins that are under way need the processors more.
+const linger = 200 * time.Millisecond
+
 // watcher waits for the login processes of all sessions at once (epoll(7)).
 type watcher struct {
 	epoll   int
@@ -68,20 +72,24 @@ func (w *watcher) run() error {
 			}
 			next = now.Add(lookAround)
 		}
-		ended, err := w.wait(time.Until(next))
+		ended, err := w.wait(time.Until(next), 1)
 		if err != nil {
 			return err
 		}
-		if err := w.end(home, ended); err != nil {
+		if len(ended) == 0 {
+			continue
+		}
+		time.Sleep(linger)
+		if err := w.end(home); err != nil {
 			w.journal.problem(err)
 		}
 	}
 }
 
-// wait returns the pidfds of processes that have ended.
-func (w *watcher) wait(limit time.Duration) ([]int, error) {
-	events := make([]unix.EpollEvent, 64)
-	n, err := unix.EpollWait(w.epoll, events, int(max(limit, 0)/time.Millisecond)+1)
+// wait returns the pidfds of processes that have ended, at most so many.
+func (w *watcher) wait(limit time.Duration, most int) ([]int, error) {
+	events := make([]unix.EpollEvent, most)
+	n, err := unix.EpollWait(w.epoll, events, milliseconds(limit))
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return nil, fmt.Errorf("cannot wait for processes to end: %w", err)
 	}
@@ -92,24 +100,31 @@ func (w *watcher) wait(limit time.Duration) ([]int, error) {
 	return fds, nil
 }
 
+// milliseconds rounds up, so that nobody is woken too early again and again.
+func milliseconds(d time.Duration) int {
+	return int((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
+}
+
 // end takes away the records of sessions that have ended. close_session may have
 // done so already.
-func (w *watcher) end(home *view.Resident, pidfds []int) error {
-	if len(pidfds) == 0 {
-		return nil
-	}
+func (w *watcher) end(home *view.Resident) error {
 	records, err := state.Open(home.Host())
 	if err != nil {
 		return err
 	}
 	defer records.Close()
-	for _, fd := range pidfds {
-		if session := w.forget(fd); session != "" {
-			records.RemoveSession(session)
+	for {
+		ended, err := w.wait(0, 64)
+		if err != nil || len(ended) == 0 {
+			w.ended()
+			return err
+		}
+		for _, fd := range ended {
+			if session := w.forget(fd); session != "" {
+				records.RemoveSession(session)
+			}
 		}
 	}
-	w.ended()
-	return nil
 }
 
 // look reads the records: it watches who is not watched, and takes away what

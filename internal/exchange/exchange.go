@@ -24,9 +24,11 @@ var ErrInternal = errors.New("internal error, please report it")
 // holdAtMost is how long a login process that hangs can keep a user's lock.
 const holdAtMost = 10 * time.Second
 
-// Receive reads one request.
-func Receive(socket int) ([]byte, error) {
-	buffer := make([]byte, wire.RequestMax+1)
+// BufferSize holds any request, and tells one that is too long.
+const BufferSize = wire.RequestMax + 1
+
+// Receive reads one request into a buffer of [BufferSize].
+func Receive(socket int, buffer []byte) ([]byte, error) {
 	for {
 		n, _, err := unix.Recvfrom(socket, buffer, 0)
 		if !errors.Is(err, unix.EINTR) {

@@ -13,6 +13,7 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // A size is a number of mounts on the host, and how many samples it takes for
@@ -81,6 +82,7 @@ func run(output, include string, ssh bool) error {
 			}
 		}
 	}
+	time.Sleep(2 * time.Second) // it sees to those who have ended in a moment
 	if r.after, err = h.weigh(); err != nil {
 		return err
 	}
