@@ -6,6 +6,9 @@
 // /tmp, shared by one's sessions) and what must not be (the host's files seen,
 // another user's reached, anything left behind).
 //
+// With GOTMPNS_BROKER=yes the broker runs beside all of them, and has to have
+// answered; without, a worker answers each login.
+//
 // The stories run in test/root/enter, where a test starts each program by itself,
 // and in test/host/boot, where a whole system runs them. Those that begin with
 // TestSystem need the whole system.
@@ -51,6 +54,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "cannot install the module into the disposable root:", err)
 		os.Exit(1)
 	}
+	if withBroker {
+		if err := startBroker(); err != nil {
+			fmt.Fprintln(os.Stderr, "cannot start the broker:", err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -63,9 +72,14 @@ func begin(t *testing.T) {
 		beginBooted(t)
 		return
 	}
-	leftover.Snapshot(t, leftover.Ignore("/tmp/gotmpns-*", "/run/gotmpns", "/run/sshd*", "/run/crond*", "/run/sudo*", "/run/motd.dynamic", "/run/mount"))
+	snapshot(t)
 	// Registered last, so run first: the instances of one test are not another's.
 	t.Cleanup(func() { forgetInstances(t) })
+}
+
+func snapshot(t *testing.T) {
+	t.Helper()
+	leftover.Snapshot(t, leftover.Ignore("/tmp/gotmpns-*", "/run/gotmpns", "/run/sshd*", "/run/crond*", "/run/sudo*", "/run/motd.dynamic", "/run/mount"))
 }
 
 // beginAlone is for tests that read the log line by line or break things on which
@@ -82,8 +96,10 @@ func beginAlone(t *testing.T) {
 func forgetInstances(t *testing.T) {
 	t.Helper()
 	forgetBases(t, "/tmp")
-	if err := os.RemoveAll("/run/gotmpns"); err != nil {
-		t.Error(err)
+	for _, name := range []string{"bases", "sessions", "tmpfs"} { // not the broker's socket
+		if err := os.RemoveAll("/run/gotmpns/" + name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
