@@ -119,6 +119,16 @@ func (s *Store) randomBase(target Target) (base, error) {
 	return s.newBase(target)
 }
 
+// SeesBase says whether the base of a target is to be found there.
+func (s *Store) SeesBase(target Target, configured string) bool {
+	b, err := s.existingBase(target, configured)
+	if err != nil || b.dir == nil {
+		return false
+	}
+	b.dir.Close()
+	return true
+}
+
 // HasBase says that target has had a base on its own file system since boot.
 func (s *Store) HasBase(target string) bool {
 	_, ok := s.state.Base(target)

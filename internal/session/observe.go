@@ -108,6 +108,10 @@ func (o *observer) uncover(pl *place, target, base string) error {
 	if _, visible := o.store.OwnerOf(pl.host, base, pl.caller.ID); visible || !o.store.HasBase(target) {
 		return nil
 	}
+	// The base itself is in sight: this is the host's, which nothing covers.
+	if o.store.SeesBase(pl.host, base) {
+		return nil
+	}
 	before := pl.host
 	undo, err := o.view.Uncover(target)
 	if err != nil {

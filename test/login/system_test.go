@@ -314,8 +314,10 @@ func TestSystemNothingHasFailed(t *testing.T) {
 	}
 	want(t, journal("info"), "private /tmp") // it is the right journal
 	for line := range strings.Lines(journal("warning")) {
-		// TestSystemKilledAtRandom has killed workers.
-		if strings.Contains(line, "pam_gotmpns(") && !strings.Contains(line, "ended by signal 9") {
+		expected := strings.Contains(line, "ended by signal 9") || // TestSystemKilledAtRandom has killed workers
+			strings.Contains(line, "(gotmpns-test:") || // a stack that some tests have broken on purpose
+			strings.Contains(line, "did not answer within") // TestBrokerThatHangsIsGivenUp has stopped it
+		if strings.Contains(line, "pam_gotmpns(") && !expected {
 			t.Errorf("a login was refused: %s", line)
 		}
 	}
