@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"gotmpns/test/leftover"
+)
+
+// In the disposable root, scripts run what "make install" installs there. Where
+// the machine is not ours to change, this test binary plays the command.
+func TestMain(m *testing.M) {
+	if leftover.Disposable() {
+		if err := install(); err != nil {
+			fmt.Fprintln(os.Stderr, "cannot install into the disposable root:", err)
+			os.Exit(1)
+		}
+		os.Exit(m.Run())
+	}
+	testscript.Main(m, map[string]func(){
+		"gotmpns": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
+
+func install() error {
+	project, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	if out, err := exec.Command("make", "-s", "-C", project, "install").CombinedOutput(); err != nil {
+		return fmt.Errorf("make install: %w: %s", err, out)
+	}
+	return os.Setenv("PATH", "/usr/local/bin:"+os.Getenv("PATH"))
+}
+
+// What needs nothing: run by anybody, anywhere.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: commands, Condition: condition})
+}
+
+// What logs in, mounts, or changes /etc: one after the other, and each leaves
+// everything as it was.
+func TestScriptsOfRoot(t *testing.T) {
+	leftover.Require(t)
+	scripts, err := filepath.Glob("testdata/root/*.txt")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal("there are no scripts", err)
+	}
+	for _, script := range scripts {
+		t.Run(strings.TrimSuffix(filepath.Base(script), ".txt"), func(t *testing.T) {
+			leftover.Snapshot(t, leftover.Ignore("/tmp/gotmpns-*", "/tmp/*script*", "/run/gotmpns", "/run/sudo*", "/run/mount"))
+			t.Cleanup(func() { asBefore(t) })
+			testscript.Run(t, testscript.Params{Files: []string{script}, Cmds: commands, Setup: stage})
+		})
+	}
+}
+
+// stage gives a script a directory that every session sees, also those with a
+// private /tmp, and that everybody can write to.
+func stage(env *testscript.Env) error {
+	const shared = "/opt/stage"
+	env.Setenv("STAGE", shared)
+	env.Setenv("GOTMPNS_PROJECT", os.Getenv("GOTMPNS_PROJECT"))
+	env.Defer(func() { _ = os.RemoveAll(shared) })
+	if err := os.Mkdir(shared, 0o777); err != nil {
+		return err
+	}
+	return os.Chmod(shared, 0o777)
+}
+
+// asBefore forgets instances, and the configuration that a script wrote.
+func asBefore(t *testing.T) {
+	t.Helper()
+	for _, pattern := range []string{"/tmp/gotmpns-*", "/run/gotmpns", "/etc/security/gotmpns.d"} {
+		found, _ := filepath.Glob(pattern)
+		for _, path := range found {
+			if err := os.RemoveAll(path); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+var commands = map[string]func(*testscript.TestScript, bool, []string){"exits": exits}
+
+// exits STATUS COMMAND...: the command ends with just that status.
+func exits(ts *testscript.TestScript, negated bool, args []string) {
+	if negated || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND [ARGUMENT...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%s: exit status %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func condition(name string) (bool, error) {
+	if name == "root" {
+		return os.Geteuid() == 0, nil
+	}
+	return false, fmt.Errorf("the condition %q is unknown", name)
+}
