@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -200,4 +201,61 @@ func TestWritersDoNotMix(t *testing.T) {
 		}()
 	}
 	wait.Wait()
+}
+
+func TestSessionsAreListedWithTheLivingAndTheDeadToldApart(t *testing.T) {
+	d, path := open(t)
+	name, err := d.NewName(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	living := Session{
+		Name: name, UID: 1000, User: "alice\nbob", Service: "sshd", TTY: "pts/0", RHost: "::1", Targets: []string{"/tmp", "/dev/shm"},
+	}
+	dead := Session{Name: strconv.Itoa(os.Getpid()) + "-1-aaaaaaaa", UID: 1001, User: "bob"}
+	for _, s := range []Session{living, dead} {
+		if err := d.SetSession(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if err := os.Chtimes(path+"/sessions/"+dead.Name, began, began); err != nil {
+		t.Fatal(err)
+	}
+	for _, junk := range []string{"README", unfinished + "00000000", "0-1-x"} {
+		if err := os.WriteFile(path+"/sessions/"+junk, []byte("UID=\"0\"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := d.Sessions()
+	if len(got) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	if diff := cmp.Diff(dead, got[0].Session); diff != "" || got[0].Alive || !got[0].Since.Equal(began) || d.Lives(dead.Name) {
+		t.Errorf("the dead one: %s %+v", diff, got[0])
+	}
+	if diff := cmp.Diff(living, got[1].Session); diff != "" || !got[1].Alive || got[1].PID != os.Getpid() || !d.Lives(name) {
+		t.Errorf("the living one: %s %+v", diff, got[1])
+	}
+}
+
+func TestLookingMakesNothing(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(root+"/proc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	place, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Look(place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, found := d.Base("/tmp"); found || d.Sessions() != nil || len(d.Bases()) != 0 || d.AllTmpfs() != nil {
+		t.Error("something is recorded where nothing is")
+	}
+	if entries, _ := os.ReadDir(root); len(entries) != 1 {
+		t.Errorf("looking made something: %v", entries)
+	}
 }
