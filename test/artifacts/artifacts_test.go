@@ -137,7 +137,12 @@ func TestInstallAndUninstall(t *testing.T) {
 		return nil
 	})
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"gotmpns-session.so", "gotmpns-worker", "gotmpns.conf", "gotmpns.toml", "pam_gotmpns.so"}, names); diff != "" {
+	want := []string{
+		"_gotmpns", "gotmpns", "gotmpns", // completions of zsh and bash, and the command
+		"gotmpns-session.so", "gotmpns-worker", "gotmpns.1", "gotmpns.conf", "gotmpns.fish", "gotmpns.toml",
+		"gotmpns.toml.5", "pam_gotmpns.8", "pam_gotmpns.so",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}
 	run("uninstall")
