@@ -8,16 +8,22 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"gotmpns/internal/trial"
 	"gotmpns/test/leftover"
 )
 
 // In the disposable root, scripts run what "make install" installs there. Where
 // the machine is not ours to change, this test binary plays the command.
 func TestMain(m *testing.M) {
+	if name := os.Getenv("LOGIN_AND_LEAVE"); name != "" {
+		fmt.Fprintln(os.Stderr, loginAndLeave(name))
+		os.Exit(1)
+	}
 	if leftover.Disposable() {
 		if err := install(); err != nil {
 			fmt.Fprintln(os.Stderr, "cannot install into the disposable root:", err)
@@ -68,12 +74,38 @@ func TestScriptsOfRoot(t *testing.T) {
 func stage(env *testscript.Env) error {
 	const shared = "/opt/stage"
 	env.Setenv("STAGE", shared)
+	env.Setenv("TEST_BINARY", os.Args[0])
 	env.Setenv("GOTMPNS_PROJECT", os.Getenv("GOTMPNS_PROJECT"))
 	env.Defer(func() { _ = os.RemoveAll(shared) })
 	if err := os.Mkdir(shared, 0o777); err != nil {
 		return err
 	}
 	return os.Chmod(shared, 0o777)
+}
+
+// loginAndLeave is a login program whose process becomes the user's own, as with
+// systemd's PAMName=; the user then goes to a namespace of his own making.
+func loginAndLeave(name string) error {
+	modules, err := filepath.Glob("/usr/lib/*/security/pam_gotmpns.so")
+	if err != nil || len(modules) != 1 {
+		return fmt.Errorf("the module is at %v: %v", modules, err)
+	}
+	u, err := account(name)
+	if err != nil {
+		return err
+	}
+	request, err := requestOf(u, "", "/")
+	if err != nil {
+		return err
+	}
+	if _, err := trial.Open(name, trial.Stack{Module: modules[0]}); err != nil {
+		return err
+	}
+	if err := errors.Join(syscall.Setgid(int(request.GID)), syscall.Setuid(int(request.UID))); err != nil {
+		return err
+	}
+	const script = "mount --bind /etc /tmp; echo > /opt/stage/ready; timeout 20 cat /opt/stage/end"
+	return syscall.Exec("/usr/bin/unshare", []string{"unshare", "-Urm", "sh", "-c", script}, os.Environ())
 }
 
 // asBefore forgets instances, and the configuration that a script wrote.

@@ -90,6 +90,8 @@ func whereOf(p inventory.Place) string {
 	switch {
 	case p.Kind == inventory.Gone:
 		return "nothing is mounted there any more"
+	case p.Kind == inventory.Unknown:
+		return "not to be told: its process has left for another namespace"
 	case p.Host == "":
 		return fmt.Sprintf("nowhere (%s); reached by %s", p.Kind, p.Reach)
 	case p.Kind == inventory.Bind:

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/view"
 )
 
 // Listed is an instance of kind directory, as its name and the link beside it
@@ -68,7 +69,7 @@ func (s *Store) HolderOfTmpfs(target Target, uid uint32, id mountfd.ID) string {
 	for _, pids := range [...]iter.Seq[int]{s.state.PIDs(uid), s.state.Processes()} {
 		for pid := range pids {
 			proc := "/proc/" + strconv.Itoa(pid)
-			if isOurs(proc) && shows(proc, target, id) {
+			if view.IsOwnedByUs(proc) && shows(proc, target, id) {
 				return proc
 			}
 		}

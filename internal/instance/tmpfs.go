@@ -91,18 +91,6 @@ func (s *Store) findTmpfs(target Target, owner Owner) (*os.File, error) {
 	return nil, nil
 }
 
-// isOurs says that a process, by its directory in /proc, is in a mount namespace
-// of our own user namespace.
-func isOurs(proc string) bool {
-	fd, err := unix.Open(proc+"/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	ns := os.NewFile(uintptr(fd), proc)
-	defer ns.Close()
-	return view.OwnedByUs(ns)
-}
-
 // cloneFrom makes a mount of what a process has at target, where that is the
 // instance. Whatever is in the way means: not from this one; only not getting
 // back to the host's view is an error.

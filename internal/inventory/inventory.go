@@ -64,7 +64,8 @@ const (
 	Directory Kind = "directory"
 	Tmpfs     Kind = "tmpfs"
 	Bind      Kind = "bind"
-	Gone      Kind = "gone" // the session has nothing mounted there any more
+	Gone      Kind = "gone"    // the session has nothing mounted there any more
+	Unknown   Kind = "unknown" // the login process itself is no longer in a namespace of the host's making
 )
 
 // Instance is a user's own directory or tmpfs for a target.
@@ -214,7 +215,8 @@ func (t *taker) sessions() {
 }
 
 // find finds the thread of the login process that has the session's namespace:
-// a host with threads may have opened the session in any of them.
+// a host with threads may have opened the session in any of them. One that a user
+// has made is not looked into: what it says is the user's word.
 func (s *Session) find(host uint64) {
 	tasks, err := os.ReadDir("/proc/" + strconv.Itoa(s.PID) + "/task")
 	if err != nil {
@@ -222,7 +224,7 @@ func (s *Session) find(host uint64) {
 	}
 	for _, task := range tasks {
 		proc := "/proc/" + strconv.Itoa(s.PID) + "/task/" + task.Name()
-		if n := namespaceOf(proc); n != 0 && n != host {
+		if n := namespaceOf(proc); n != 0 && n != host && view.IsOwnedByUs(proc) {
 			s.Namespace, s.Proc = n, proc
 			s.table, _ = mounts.Read(proc)
 			return
@@ -231,6 +233,9 @@ func (s *Session) find(host uint64) {
 }
 
 func (t *taker) place(s Session, target string) Place {
+	if s.Proc == "" {
+		return Place{Target: target, Kind: Unknown}
+	}
 	m := s.table.At(target)
 	if m == nil || m.Mountpoint != target {
 		return Place{Target: target, Kind: Gone}

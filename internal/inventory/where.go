@@ -23,8 +23,8 @@ func (inv Inventory) OfUser(user string) []Session {
 }
 
 // OnHost returns the paths by which the host reaches what a user has at an
-// absolute path: of the open sessions, and where there is none, of the instance
-// that waits for the next one. Mostly it is one path; a user whose sessions
+// absolute path: of the open sessions that can be looked into, and where there is
+// none, of the instance that waits for the next one. Mostly it is one path; a user whose sessions
 // differ has more. Links are not followed, and the file need not exist.
 func (inv Inventory) OnHost(user, path string) ([]string, error) {
 	var found []string
@@ -33,8 +33,7 @@ func (inv Inventory) OnHost(user, path string) ([]string, error) {
 			found = append(found, p)
 		}
 	}
-	sessions := inv.OfUser(user)
-	for _, s := range sessions {
+	for _, s := range inv.OfUser(user) {
 		switch host, ok := s.table.Same(path, inv.host); {
 		case ok:
 			add(host)
@@ -42,7 +41,7 @@ func (inv Inventory) OnHost(user, path string) ([]string, error) {
 			add(s.Proc + "/root" + path)
 		}
 	}
-	if len(sessions) == 0 {
+	if len(found) == 0 {
 		if waiting, ok := inv.waiting(user, path); ok {
 			add(waiting)
 		}

@@ -169,6 +169,17 @@ func OwnedByUs(ns *os.File) bool {
 		owner.Ino == own.Ino && owner.Dev == own.Dev
 }
 
+// IsOwnedByUs is [OwnedByUs] for the namespace of a process or thread, by its
+// directory in /proc.
+func IsOwnedByUs(proc string) bool {
+	ns, err := openNamespace(proc + "/ns/mnt")
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	return OwnedByUs(ns)
+}
+
 // checkProc makes sure that /proc shows this process: without it no process
 // can be told from another.
 func checkProc() error {
