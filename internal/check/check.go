@@ -36,6 +36,7 @@ type Finding struct {
 type System struct {
 	Root       bool // seen with root's eyes
 	ConfigPath string
+	Defaults   bool // there is no file at ConfigPath, and need not be one
 	Policy     policy.Policy
 	ConfigErr  error
 	Kernel     Kernel

@@ -38,9 +38,13 @@ func describe(s System) string {
 	for _, p := range s.Policy.Private {
 		targets = append(targets, p.Target)
 	}
-	text := fmt.Sprintf("%s: private %s", s.ConfigPath, strings.Join(targets, ", "))
+	where := s.ConfigPath
+	if s.Defaults {
+		where = "there is no " + s.ConfigPath + ", so by default"
+	}
+	text := fmt.Sprintf("%s: private %s", where, strings.Join(targets, ", "))
 	if len(targets) == 0 {
-		text = s.ConfigPath + ": nothing is private"
+		text = where + ": nothing is private"
 	}
 	if n := len(s.Policy.Bind); n > 0 {
 		text += fmt.Sprintf(", %d of the host's in the place of others", n)

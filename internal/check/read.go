@@ -37,6 +37,8 @@ func Read(where Where) (System, error) {
 		s.ConfigPath = config.DefaultPath
 	}
 	s.Policy, s.ConfigErr = config.Load(s.ConfigPath)
+	_, err := os.Lstat(s.ConfigPath)
+	s.Defaults = s.ConfigErr == nil && os.IsNotExist(err)
 	if s.Root {
 		inv, err := inventory.Take(s.Policy)
 		if err != nil {

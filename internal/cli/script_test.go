@@ -69,6 +69,27 @@ func TestScriptsOfRoot(t *testing.T) {
 	}
 }
 
+// The same scripts by somebody without any right, who cannot even see the project.
+func TestScriptsAsAPlainUser(t *testing.T) {
+	leftover.Require(t)
+	leftover.Snapshot(t, leftover.Ignore("/tmp/*script*"))
+	const dir = "/opt/plain"
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.CopyFS(dir+"/testdata/script", os.DirFS("testdata/script")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("install", "-m", "755", os.Args[0], dir+"/cli.test").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.Command("setpriv", "--reuid=alice", "--regid=alice", "--clear-groups",
+		"env", "-u", "GOTMPNS_DISPOSABLE", "HOME=/home/alice", "./cli.test", "-test.run=^TestScripts$", "-test.v")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestScripts/plain") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // stage gives a script a directory that every session sees, also those with a
 // private /tmp, and that everybody can write to.
 func stage(env *testscript.Env) error {

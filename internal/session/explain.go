@@ -58,7 +58,8 @@ func (l *login) verify(p plan.Plan) error {
 		if !ok {
 			continue
 		}
-		if source, ok := attach.Source.(plan.Instance); ok && source.Kind == policy.Directory {
+		// One of a session alone, or in memory, is made anew.
+		if source, ok := attach.Source.(plan.Instance); ok && source.Kind == policy.Directory && source.Scope == policy.User {
 			owner := instance.Owner{UID: l.request.UID, User: l.request.User}
 			if err := l.answer.store.Verify(l.observer.places[source.Target].host, source.Base, owner); err != nil {
 				return err
