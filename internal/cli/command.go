@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
@@ -156,18 +155,18 @@ func groupsOf(u *user.User) ([]uint32, error) {
 
 // shellOf asks for what os/user does not tell; empty: nobody knows.
 func shellOf(name string) string {
-	cmd := exec.Command("getent", "passwd", "--", name)
-	cmd.Env = []string{"PATH=/usr/bin:/bin"}
-	if path, err := find("getent", "/usr/bin:/bin"); err == nil {
-		cmd.Path, cmd.Err = path, nil
+	const path = "/usr/bin:/bin"
+	getent, err := find("getent", path)
+	if err != nil {
+		return ""
 	}
+	cmd := &exec.Cmd{Path: getent, Args: []string{"getent", "passwd", "--", name}, Env: []string{"PATH=" + path}}
 	out, err := cmd.Output()
 	if err != nil {
 		return ""
 	}
-	line := bufio.NewScanner(strings.NewReader(string(out)))
-	line.Scan()
-	if fields := strings.Split(line.Text(), ":"); len(fields) == 7 {
+	line, _, _ := strings.Cut(string(out), "\n")
+	if fields := strings.Split(line, ":"); len(fields) == 7 {
 		return fields[6]
 	}
 	return ""
