@@ -72,6 +72,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newTry())
 	root.AddCommand(newCheck())
 	root.AddCommand(newRun())
+	root.AddCommand(newImport())
 	root.AddCommand(newClean())
 	root.AddCommand(newServe())
 	root.AddCommand(newCompletion())

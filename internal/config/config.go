@@ -32,6 +32,18 @@ func Load(path string) (policy.Policy, error) {
 	return loader{owner: 0, optional: path == DefaultPath}.load(path)
 }
 
+// Check says what is wrong with a configuration that is no file yet. The error is an
+// [*Errors], and has no file's name in it.
+func Check(text []byte) error {
+	file, err := decode("", text)
+	if err != nil {
+		return err
+	}
+	m := merger{policy: policy.Default()}
+	m.add(file)
+	return m.check()
+}
+
 // loader is what differs between a login and a test.
 type loader struct {
 	owner    uint32 // to whom files have to belong
