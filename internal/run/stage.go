@@ -31,10 +31,16 @@ func Continue(args []string) (status int, err error, isStage bool) {
 		runtime.LockOSThread()
 		return 0, continueSetUp(args[1:]), true
 	case initStage:
+		nameProcess(initStage)
 		status, err := beInit(args[1:])
 		return status, err, true
 	}
 	return 0, nil, false
+}
+
+// nameProcess is for ps, which would call it after self.
+func nameProcess(name string) {
+	_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
 }
 
 func continueSetUp(args []string) error {

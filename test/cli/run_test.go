@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"gotmpns/test/leftover"
+)
+
+// The scripts of gotmpns run and gotmpns import, against the command that "make
+// build" makes. Those that mount begin with [!disposable] skip.
+func TestRun(t *testing.T) {
+	for _, pattern := range []string{"run-*.txtar", "import*.txtar"} {
+		files, err := filepath.Glob(filepath.Join("testdata/script", pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no scripts %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+				runScript(t, file)
+			})
+		}
+	}
+}
+
+func runScript(t *testing.T, file string) {
+	command := builtCommand(t)
+	if leftover.Disposable() {
+		leftover.Snapshot(t, leftover.Ignore("/run/mount")) // mount(8) makes it
+	}
+	testscript.Run(t, testscript.Params{
+		Files:               []string{file},
+		RequireExplicitExec: true,
+		Condition: func(condition string) (bool, error) {
+			return condition == "disposable" && leftover.Disposable(), nil
+		},
+		Setup: func(env *testscript.Env) error { return setUpRun(env, command) },
+	})
+}
+
+func builtCommand(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../build/gotmpns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("needs build/gotmpns: run make build")
+	}
+	return path
+}
+
+// byUser is a command for the scripts: by USER COMMAND...
+const byUser = `#!/bin/sh
+user=$1
+shift
+exec setpriv --reuid "$user" --regid "$user" --init-groups -- env HOME="/home/$user" USER="$user" "$@"
+`
+
+// setUpRun puts the command in front of PATH, in a place that users can reach.
+func setUpRun(env *testscript.Env, command string) error {
+	bin := filepath.Join(env.WorkDir, ".bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return err
+	}
+	program, err := os.ReadFile(command)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(bin, "gotmpns"), program, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(bin, "by"), []byte(byUser), 0o755); err != nil {
+		return err
+	}
+	env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for dir, mode := range map[string]os.FileMode{
+		env.WorkDir: 0o755, filepath.Dir(env.WorkDir): 0o755,
+		filepath.Join(env.WorkDir, ".tmp"): 0o777 | os.ModeSticky,
+	} {
+		if err := os.Chmod(dir, mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
