@@ -9,7 +9,8 @@
 #   make host       boots such a system with the module in it, for you to try; as root
 #   make check      what needs no root: lint, build, go test ./...
 #   make fuzz       the fuzz targets, FUZZTIME each
-#   make bench      open_session beside pam_namespace; writes docs/benchmarks.md; as root
+#   make bench      open_session beside pam_namespace, gotmpns run beside bwrap; writes
+#                   docs/benchmarks.md; as root
 #   make setup      the Debian packages and the Go that all this needs; as root
 #   make clean      removes build/
 #

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +26,7 @@ func (m Mount) String() string {
 // setUp makes the calling thread's namespaces, which are new, what was asked for.
 func setUp(r Request, userNamespace bool) error {
 	if err := propagate(r.Propagation); err != nil {
-		return err
+		return explainMount(err, userNamespace)
 	}
 	s := setter{
 		walker:        walker{uid: uint32(os.Geteuid()), unknown: userNamespace, fresh: map[uint64]bool{}},
@@ -259,8 +260,8 @@ func loopbackUp() error {
 // the nearest directory above that there is.
 func enterAgain() error {
 	name, err := unix.Getwd()
-	if err != nil {
-		return nil // it has no name, so nothing of what was asked for is in it
+	if err != nil || !strings.HasPrefix(name, "/") {
+		return nil // it has no name, or none below /, so nothing can be mounted over it
 	}
 	for {
 		err := unix.Chdir(name)

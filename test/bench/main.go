@@ -1,7 +1,8 @@
 // Command bench compares what open_session costs with this module, with
-// pam_namespace, and with the least that it could cost. `make bench` runs it in
-// a disposable root (test/root/enter), for it mounts thousands of directories
-// and writes pam_namespace's configuration.
+// pam_namespace, and with the least that it could cost; and the start of a command
+// with gotmpns run, unshare and bwrap. `make bench` runs it in a disposable root
+// (test/root/enter), for it mounts thousands of directories and writes
+// pam_namespace's configuration.
 //
 // Every sample is a process of its own (c/host.c). The variants take turns, in
 // another order each round, so that what disturbs the machine disturbs them all.
@@ -57,6 +58,10 @@ func run(output, include string, ssh bool) error {
 	}
 	r := report{machine: describeMachine()}
 	if r.before, err = h.weigh(); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "bench: %d starts of each kind\n", startRounds)
+	if r.starts, err = measureStarts(filepath.Join(filepath.Dir(self), "../gotmpns")); err != nil {
 		return err
 	}
 	for _, s := range []size{{20, 400}, {1000, 200}, {5000, 200}} {

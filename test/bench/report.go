@@ -27,6 +27,7 @@ type report struct {
 	before  weight
 	after   weight
 	ssh     string // the part of a whole system, ready
+	starts  map[string]map[string][]float64 // by user and starter
 }
 
 // What the module has to reach, and how far apart two medians may be and still
@@ -97,6 +98,7 @@ func (r report) String() string {
 	r.writeStorm(&b)
 	r.writeCrowded(&b)
 	b.WriteString(r.ssh)
+	r.writeStarts(&b)
 	r.writeTargets(&b)
 	fmt.Fprint(&b, method)
 	return b.String()
@@ -195,6 +197,9 @@ func (r report) writeTargets(b *strings.Builder) {
 	fmt.Fprintf(b, "| worker: from %d to %d mounts it grows no more than the floor (%.0f%% are noise) | %.0f µs, the floor %.0f: %.2f times | %s |\n",
 		few.mounts, many.mounts, (growthLimit-1)*100, r.growth(worker), r.growth(floor), growthRatio,
 		verdict[growthRatio <= growthLimit])
+	root, plain := r.startRatio("root"), r.startRatio("alice")
+	fmt.Fprintf(b, "| `gotmpns run` starts in at most %.0f times the time of bwrap | root %.2f times, a plain user %.2f | %s |\n",
+		startLimit, root, plain, verdict[max(root, plain) <= startLimit])
 }
 
 // What the broker has to reach.
@@ -222,7 +227,8 @@ func (r report) writeBrokerTargets(b *strings.Builder, verdict map[bool]string) 
 
 const introduction = `# Benchmarks
 
-What a login waits for this module, beside Linux-PAM's own pam_namespace. Written by
+What a login waits for this module, beside Linux-PAM's own pam_namespace; and what "gotmpns run" takes beside
+unshare and bwrap. Written by
 
     make bench
 
