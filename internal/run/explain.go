@@ -14,7 +14,7 @@ func explainClone(err error, userNamespace bool) error {
 	if !userNamespace || errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("cannot make namespaces (clone; /proc has to be mounted, too): %w", err)
 	}
-	return forbidden(err, "cannot make a user namespace (clone)", readSetting)
+	return forbidden(err, readSetting)
 }
 
 // explainMount adds why a mount was refused although there is a user namespace.
@@ -29,9 +29,8 @@ func explainMount(err error, userNamespace bool) error {
 
 const apparmorSetting = "kernel.apparmor_restrict_unprivileged_userns"
 
-// forbidden names the setting that forbids user namespaces, as far as there is one.
-func forbidden(err error, what string, setting func(string) string) error {
-	fault := fmt.Errorf("%s: %w", what, err)
+// forbiddingSetting finds the setting that forbids user namespaces.
+func forbiddingSetting(setting func(string) string) (name, value string) {
 	for _, s := range []struct{ name, value string }{
 		{"kernel.unprivileged_userns_clone", "0"},
 		{"user.max_user_namespaces", "0"},
@@ -39,10 +38,19 @@ func forbidden(err error, what string, setting func(string) string) error {
 		{apparmorSetting, "1"},
 	} {
 		if setting(s.name) == s.value {
-			return &Error{
-				fmt.Errorf("%w: this system forbids it by %s = %s", fault, s.name, s.value),
-				"ask root to change that (sysctl), or to run the command for you",
-			}
+			return s.name, s.value
+		}
+	}
+	return "", ""
+}
+
+// forbidden says why there is no user namespace, by name of the setting if it is one.
+func forbidden(err error, setting func(string) string) error {
+	fault := fmt.Errorf("cannot make a user namespace: %w", err)
+	if name, value := forbiddingSetting(setting); name != "" {
+		return &Error{
+			fmt.Errorf("%w: this system forbids it by %s = %s", fault, name, value),
+			"ask root to change that (sysctl), or to run the command for you",
 		}
 	}
 	switch {

@@ -4,13 +4,23 @@
 // unshares, mounts, and becomes the command. Anybody else gets a user namespace
 // around them, in which uid and gid are what they were. A program with several
 // threads, as every Go program is one, cannot enter a user namespace itself
-// (unshare(2)), so there the work is handed to a child in stages, each of them this
-// same program, known by the name it was started with (see [Continue]):
+// (unshare(2)), so the process becomes unshare(1) of util-linux, which can and then
+// becomes this program again, in a later stage (see [Continue]):
 //
-//	gotmpns run           waits, passes signals on, ends as the command ended
-//	  gotmpns-run-setup   in the namespaces: mounts, gives up what it has, and becomes
-//	    COMMAND           or, with a pid namespace,
-//	    gotmpns-run-init  pid 1: starts COMMAND, reaps, passes signals on
+//	gotmpns run
+//	unshare
+//	gotmpns gotmpns-run-setup    in the namespaces: mounts, gives up what it has
+//	COMMAND
+//
+// All of that is one process, so there is nobody between the command and who
+// started it, and it takes half the time of a child (a Go program is dear to fork).
+// A pid namespace begins with a child, so there is no way around one, nor where
+// there is no unshare(1):
+//
+//	gotmpns run                      waits, passes signals on, ends as the command ended
+//	  gotmpns gotmpns-run-setup      mounts, and becomes
+//	  gotmpns gotmpns-run-init       pid 1: starts COMMAND, reaps, passes signals on
+//	    COMMAND
 //
 // What the command may do: what its caller may. In a user namespace all five
 // sets of capabilities and the securebits are put back to what the caller had, so
@@ -115,7 +125,16 @@ func Run(r Request) (status int, err error) {
 		}
 		return 0, execute(r.Command)
 	}
-	return supervise(r, before, !privileged)
+	s := stage{request: r, userNamespace: !privileged, after: before}
+	if r.MayMount {
+		s.after = before.with(capSysAdmin)
+	}
+	if !r.PID {
+		if err := s.throughUnshare(); !errors.Is(err, os.ErrNotExist) {
+			return 0, err
+		}
+	}
+	return s.supervise()
 }
 
 // namespaces returns the CLONE_NEW* flags; of the user namespace others know.

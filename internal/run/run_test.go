@@ -25,14 +25,14 @@ func TestStageArguments(t *testing.T) {
 		}},
 	} {
 		words := want.encode()
-		got, ok := decode(words[1:])
+		got, ok := decode(words[2:])
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(stage{}, privileges{})); !ok || diff != "" {
 			t.Errorf("%q: %t %s", words, ok, diff)
 		}
 		// A command is needed, and what comes before it, too.
-		for cut := range len(words) - len(want.request.Command) {
-			if _, ok := decode(words[1 : 1+cut]); ok {
-				t.Errorf("%q is enough", words[:1+cut])
+		for end := 2; end <= len(words)-len(want.request.Command); end++ {
+			if _, ok := decode(words[2:end]); ok {
+				t.Errorf("%q is enough", words[:end])
 			}
 		}
 	}
@@ -40,7 +40,7 @@ func TestStageArguments(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add("user,slave,0,0,0,0,0,0,1,bind,a,b,0,true")
-	f.Add(strings.Join((stage{request: Request{Command: []string{"x"}}}).encode()[1:], "\x00"))
+	f.Add(strings.Join((stage{request: Request{Command: []string{"x"}}}).encode()[2:], "\x00"))
 	f.Fuzz(func(t *testing.T, text string) {
 		s, ok := decode(strings.Split(text, "\x00"))
 		if ok && len(s.request.Command) == 0 {
@@ -65,7 +65,7 @@ func TestForbidden(t *testing.T) {
 		{unix.EPERM, nil, "operation not permitted", "a chroot forbids"},
 		{unix.EINVAL, map[string]string{apparmorSetting: "0"}, "invalid argument", "CONFIG_USER_NS"},
 	} {
-		err := forbidden(c.err, "cannot", func(name string) string { return c.settings[name] })
+		err := forbidden(c.err, func(name string) string { return c.settings[name] })
 		var advised *Error
 		if !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.want) ||
 			!errors.As(err, &advised) || !strings.Contains(advised.Hint, c.hint) {

@@ -2,8 +2,10 @@ package run
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -11,28 +13,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names that the later stages are started with.
+// The first arguments of the later stages.
 const (
 	setUpStage = "gotmpns-run-setup"
 	initStage  = "gotmpns-run-init"
 )
 
-// self is this program, whatever is mounted over its path.
-const self = "/proc/self/exe"
+const (
+	self        = "/proc/self/exe" // this program, whatever is mounted over its path
+	selfName    = "gotmpns"
+	unshareTool = "/usr/bin/unshare"
+)
 
 // Continue is for main, before it does anything else: where args, with the
 // program's name, are those of a later stage, it carries that out and says so.
 func Continue(args []string) (status int, err error, isStage bool) {
-	if len(args) == 0 {
+	if len(args) < 2 {
 		return 0, nil, false
 	}
-	switch args[0] {
+	switch args[1] {
 	case setUpStage:
 		runtime.LockOSThread()
-		return 0, continueSetUp(args[1:]), true
+		return 0, continueSetUp(args[2:]), true
 	case initStage:
 		nameProcess(initStage)
-		status, err := beInit(args[1:])
+		status, err := beInit(args[2:])
 		return status, err, true
 	}
 	return 0, nil, false
@@ -58,7 +63,7 @@ func continueSetUp(args []string) error {
 	}
 	if s.request.PID {
 		// Executed anew, so that no thread of pid 1 keeps what this one gave up.
-		err := syscall.Exec(self, append([]string{initStage}, s.request.Command...), os.Environ())
+		err := syscall.Exec(self, append([]string{selfName, initStage}, s.request.Command...), os.Environ())
 		return os.NewSyscallError("cannot become pid 1: execve", err)
 	}
 	return execute(s.request.Command)
@@ -80,7 +85,7 @@ func (s stage) encode() []string {
 			flags = append(flags, f.name)
 		}
 	}
-	words := []string{setUpStage, strings.Join(flags, ","), string(r.Propagation), s.after.String(), strconv.Itoa(len(r.Mounts))}
+	words := []string{selfName, setUpStage, strings.Join(flags, ","), string(r.Propagation), s.after.String(), strconv.Itoa(len(r.Mounts))}
 	for _, m := range r.Mounts {
 		words = append(words, string(m.Kind), m.Source, m.Target, strconv.FormatUint(m.Size, 10))
 	}
@@ -97,7 +102,7 @@ func (s *stage) flags() []flag {
 	return []flag{{"user", &s.userNamespace}, {"pid", &r.PID}, {"net", &r.Net}, {"ipc", &r.IPC}, {"uts", &r.UTS}, {"mounts", &r.MayMount}}
 }
 
-// decode reads what encode has written, without the first word.
+// decode reads what encode has written, without the first two words.
 func decode(words []string) (s stage, ok bool) {
 	const head, each = 4, 4
 	if len(words) < head {
@@ -128,26 +133,44 @@ func decode(words []string) (s stage, ok bool) {
 	return s, true
 }
 
-// supervise starts the later stages in new namespaces and waits for them.
-func supervise(r Request, before privileges, userNamespace bool) (int, error) {
-	s := stage{request: r, userNamespace: userNamespace, after: before}
-	if r.MayMount {
-		s.after = before.with(capSysAdmin)
+// throughUnshare becomes unshare(1) and, through it, the set-up; it returns with an
+// error only, os.ErrNotExist where there is no unshare(1).
+func (s stage) throughUnshare() error {
+	// unshare(1) would not say why.
+	if name, value := forbiddingSetting(readSetting); name != "" && value == "0" {
+		return forbidden(unix.EPERM, readSetting)
 	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find out which program this is: %w", err)
+	}
+	words := []string{"unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "--propagation", "unchanged"}
+	for _, f := range s.flags() {
+		if slices.Contains([]string{"net", "ipc", "uts"}, f.name) && *f.value {
+			words = append(words, "--"+f.name)
+		}
+	}
+	words = append(words, "--", program)
+	return syscall.Exec(unshareTool, append(words, s.encode()[1:]...), os.Environ())
+}
+
+// supervise starts the later stages as a child in new namespaces, and waits for it.
+func (s stage) supervise() (int, error) {
 	pidfd := -1
-	attr := &syscall.SysProcAttr{Cloneflags: r.namespaces(), Pdeathsig: unix.SIGKILL, PidFD: &pidfd}
-	if userNamespace {
+	attr := &syscall.SysProcAttr{Cloneflags: s.request.namespaces(), Pdeathsig: unix.SIGKILL, PidFD: &pidfd}
+	if s.userNamespace {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 		// What the set-up needs, and gives up again.
 		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP, unix.CAP_NET_ADMIN}
 	}
-	signals := catch()
 	pid, err := syscall.ForkExec(self, s.encode(), &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attr})
 	if err != nil {
-		return 0, explainClone(err, userNamespace)
+		return 0, explainClone(err, s.userNamespace)
 	}
-	go pass(signals, func(s unix.Signal) { _ = unix.PidfdSendSignal(pidfd, s, nil, 0) })
+	// Not before the start, for it takes time, which the child uses. Who ends us in
+	// between ends the child, too, as if it were the command.
+	go pass(catch(), func(s unix.Signal) { _ = unix.PidfdSendSignal(pidfd, s, nil, 0) })
 	return waitFor(pid, pidfd)
 }
