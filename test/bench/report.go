@@ -26,7 +26,7 @@ type report struct {
 	storms  map[string]storm
 	before  weight
 	after   weight
-	ssh     string // the part of a whole system, ready
+	ssh     string                          // the part of a whole system, ready
 	starts  map[string]map[string][]float64 // by user and starter
 }
 
