@@ -156,7 +156,8 @@ bool reply_check(const struct reply *reply, int *status, struct reason *why)
 
 	if (reply->truncated) {
 		because(why, "the worker's reply arrived cut short: the login process may be at its "
-			     "limit of open files (RLIMIT_NOFILE)");
+			     "limit of open files (RLIMIT_NOFILE), or SELinux or AppArmor may keep "
+			     "it from taking a directory; look for denials in the kernel's log");
 		return false;
 	}
 	if (reply->length < sizeof header) {

@@ -64,6 +64,27 @@ struct launch {
 };
 
 /*
+ * pam_selinux(8), where it stands before us in the stack (login, systemd-user),
+ * has told the kernel which label the session's program will have: whatever this
+ * process executes next.  That is not the worker; the login process keeps its
+ * own.  Written only where there is something, for not every domain may.
+ * No open(2) and the like of the C library: those are cancellation points, and the
+ * thread that could be cancelled is the host's.
+ */
+static void drop_exec_label(void)
+{
+	char label;
+	long fd = syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/attr/exec",
+			  O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (syscall(SYS_pread64, fd, &label, sizeof label, 0L) > 0)
+		(void)syscall(SYS_pwrite64, fd, "", 0L, 0L);
+	(void)syscall(SYS_close, fd);
+}
+
+/*
  * Runs in the child, on its own stack in our memory, all signals blocked: only
  * system calls from here to execve.  Everything else that a clean start needs
  * is done by the launcher, behind the exec, where it can do no harm.
@@ -82,8 +103,13 @@ static int child(void *argument)
 			(char *)(uintptr_t) "GOTRACEBACK=none", NULL};
 
 	/* Descriptor 0 is there whatever RLIMIT_NOFILE says, as with inetd. */
-	if (launch->socket == 0 ? fcntl(0, F_SETFD, 0) == 0 : dup2(launch->socket, 0) == 0)
+	if (launch->socket == 0 ? fcntl(0, F_SETFD, 0) == 0 : dup2(launch->socket, 0) == 0) {
+		/* Room for one more, also where the table was full. */
+		if (launch->socket != 0)
+			(void)syscall(SYS_close, launch->socket);
+		drop_exec_label();
 		(void)execve(launch->path, argv, envp);
+	}
 	launch->error = errno;
 	_exit(GOTMPNS_EXIT_EXEC);
 }
