@@ -110,8 +110,9 @@ static bool way_prepare(struct way *way, struct reason *why)
 	*way = (struct way)WAY_INIT;
 	way->ns = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (way->ns < 0) {
-		because(why, "cannot open /proc/thread-self/ns/mnt: %s; is /proc mounted here?",
-			strerror(errno));
+		because(why, "cannot open /proc/thread-self/ns/mnt: %s%s", strerror(errno),
+			errno == EACCES ? "; SELinux or AppArmor may keep this process from it"
+					: "; is /proc mounted here?");
 		return false;
 	}
 	way->root = open_here("/");

@@ -104,9 +104,12 @@ static int child(void *argument)
 
 	/* Descriptor 0 is there whatever RLIMIT_NOFILE says, as with inetd. */
 	if (launch->socket == 0 ? fcntl(0, F_SETFD, 0) == 0 : dup2(launch->socket, 0) == 0) {
-		/* Room for one more, also where the table was full. */
-		if (launch->socket != 0)
-			(void)syscall(SYS_close, launch->socket);
+		/*
+		 * Nothing but the socket, so that the launcher's new domain is not
+		 * denied the host's terminal or files, one line in the log for each.
+		 * This makes room for one more, too, where the table was full.
+		 */
+		(void)syscall(SYS_close_range, 1U, ~0U, 0U);
 		drop_exec_label();
 		(void)execve(launch->path, argv, envp);
 	}
