@@ -218,5 +218,5 @@ lint:
 	for f in c/*.c; do \
 	  case $$f in c/launcher.c) quiet=-Wno-analyzer-fd-leak ;; *) quiet= ;; esac; \
 	  gcc $(STRICT) -O1 -fanalyzer $$quiet $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
-	shellcheck test/setup test/root/* test/host/* .ci/run
+	shellcheck -x test/setup test/root/* test/host/* .ci/run test/run test/vm/image test/vm/run test/vm/guest/*
 	! command -v mandoc > /dev/null || mandoc -Tlint -W warning docs/*.[158]

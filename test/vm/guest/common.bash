@@ -167,9 +167,11 @@ complaint() { tail -n 2 "/root/$1-$2.err" | tr -d '\r' | tr '\n' ' '; }
 
 # private WAY USER: USER logs in by WAY and has a /tmp of his own.
 private() {
-	local way=$1 user=$2
+	local way=$1 user=$2 since
+	since=$(date +%s.%N)
 	if ! arrive "$way" "$user"; then
 		fail "$way, $user: no login: $(complaint "$way" "$user")"
+		note "$(the_log "$since")"
 	elif [ "$(value tmp "$seen")" != "$(instance "$user")" ]; then
 		fail "$way, $user: /tmp is $(value tmp "$seen"), not the instance $(instance "$user")"
 	elif [[ $(value sees "$seen") == *hosts-own* ]]; then
