@@ -7,6 +7,8 @@
 #   make test       lint, and all tests; as root
 #   make test-system  of these, the ones that boot a whole Debian system; as root
 #   make host       boots such a system with the module in it, for you to try; as root
+#   make test-vm    SELinux, AppArmor, hard limits and quotas, in virtual machines; as root;
+#                   half an hour, and not part of "make test"
 #   make check      what needs no root: lint, build, go test ./...
 #   make fuzz       the fuzz targets, FUZZTIME each
 #   make bench      open_session beside pam_namespace, gotmpns run beside bwrap; writes
@@ -58,7 +60,7 @@ SHIM    := args log request reply broker worker commit record shim
 # 12 has both).
 PACKED  := -Wl,-z,pack-relative-relocs
 
-.PHONY: need-tools build install uninstall demo test test-system host shim-tests check lint fuzz bench setup clean FORCE
+.PHONY: need-tools build install uninstall demo test test-system test-vm host shim-tests check lint fuzz bench setup clean FORCE
 
 build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/completions
 
@@ -161,6 +163,10 @@ host: build
 	@test "$$(id -u)" = 0 || { echo 'the system is booted in namespaces of its own: run "make host" as root' >&2; exit 1; }
 	@echo 'Debian $(SUITE), with the module in its PAM stacks; users: alice, bob, carol. Try: ssh alice@localhost, su - bob. Leave with: exit'
 	@test/host/boot --suite $(SUITE) --terminal -- /bin/bash -l
+
+# One of them: test/vm/run bookworm/selinux
+test-vm: build
+	@NO_SETUP='$(NO_SETUP)' test/vm/run
 
 demo: build
 	@test "$$(id -u)" = 0 || { echo 'the demo makes users and mounts in a disposable root: run "make demo" as root' >&2; exit 1; }
