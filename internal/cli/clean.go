@@ -20,13 +20,12 @@ func newClean() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clean [--dry-run] [--config FILE]",
 		Short: "Empty the directories of those who have logged out",
-		Long: `Clean empties what is due: the directories of targets with cleanup = "logout" whose
-user has no session any more, and that no process has mounted. It prints each. The
-broker does the same by itself when a session ends.`,
+		Long: `Empties what is due, and prints it: the directories of targets with
+cleanup = "logout" whose user has no session any more, and which no process has
+mounted. The broker does the same by itself when a session ends.`,
 		Example: `  gotmpns clean --dry-run     # what would go
   gotmpns clean`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return clean(cmd.OutOrStdout(), path, dryRun)
 		},

@@ -23,18 +23,18 @@ What it mounts, and what the options mount for it, nobody else sees; it is gone
 with the command and its children. Signals, terminal and exit status are as if
 the command ran alone.
 
-Anybody can do this. Root gets the namespace as it is. Others get it inside a user
-namespace that keeps their uid and gid; setuid programs such as sudo have no effect
-in there, and the files of others belong to "nobody".
+Anybody can do this. Root gets the namespace as it is. Others get it inside a
+user namespace that keeps their uid and gid; setuid programs such as sudo have
+no effect in there, and the files of others belong to "nobody".
 
 SRC is always what you see now; DST is looked up after the options before it. Both
 have to be there, but in what --private and --tmpfs made, DST is made as well. In
 SRC:DST and DIR:SIZE write \: for a colon in a name, and \\ for a backslash.`,
-		Example: `  gotmpns run --private /tmp -- make check            # a /tmp of its own
-  gotmpns run --bind /bin/dash:/bin/bash -- ./script  # bash is dash
-  gotmpns run --rbind lib32:lib -- ./program          # its libraries are elsewhere
-  gotmpns run --ro-bind .:. -- make                   # the sources stay as they are
-  gotmpns run --tmpfs ~/.cache:1G --net -- make       # no network, nothing kept
+		Example: `  gotmpns run --private /tmp -- make check           # a /tmp of its own
+  gotmpns run --bind /bin/dash:/bin/bash -- ./script # bash is dash
+  gotmpns run --rbind lib32:lib -- ./program         # its libraries are elsewhere
+  gotmpns run --ro-bind .:. -- make                  # the sources stay
+  gotmpns run --tmpfs ~/.cache:1G --net -- make      # no network, nothing kept
   gotmpns run --mounts -- sh -c 'gocryptfs secret clear; exec sh'
                                 # only this shell sees what is in "clear"`,
 		Args: func(cmd *cobra.Command, args []string) error { return checkCommand(cmd, args) },

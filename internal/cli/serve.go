@@ -26,7 +26,7 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--socket PATH]",
 		Short: "Answer logins without starting a worker for each",
-		Long: `Serve is the broker: it stays and answers logins in a tenth of the time that
+		Long: `Is the broker: it stays and answers logins in a fraction of the time that
 starting a worker takes, watches their processes, and empties what is due. Where
 it does not run, or cannot serve a caller, logins start workers as before.
 
@@ -34,9 +34,8 @@ The service manager starts it as gotmpns.service when the first login connects t
 gotmpns.socket. Under another init, run it in the background as root.`,
 		Example: `  systemctl enable --now gotmpns.socket      # with systemd
   gotmpns serve &                            # without`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(*cobra.Command, []string) error { return serve(socket) },
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error { return serve(socket) },
 	}
 	cmd.Flags().StringVar(&socket, "socket", socket, "listen at `PATH`, where no socket is handed over")
 	return cmd
