@@ -13,8 +13,9 @@
 //	COMMAND
 //
 // All of that is one process, so there is nobody between the command and who
-// started it: signals, job control and exit status are its own. A pid namespace begins with a child, so there is no way around one, nor where
-// there is no unshare(1):
+// started it: signals, job control and exit status are its own. A pid namespace
+// begins with a child, so there is no way around one, nor where there is no
+// unshare(1):
 //
 //	gotmpns run                      waits, passes signals on, ends as the command ended
 //	  gotmpns gotmpns-run-setup      mounts, and becomes
