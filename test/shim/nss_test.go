@@ -1,10 +1,12 @@
 package shim
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // CASES 27: nobody is let in on a guess where the name service does not answer,
@@ -75,4 +77,53 @@ func (b *bench) nameService(t *testing.T) {
 		_ = os.WriteFile("/etc/nsswitch.conf", before, 0o644)
 		_ = os.Remove(path)
 	})
+}
+
+// With a broker the same, and its other clients are answered meanwhile.
+func TestASlowNameServiceHoldsUpNobodyElsesLogin(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		b.nameService(t)
+		socket, config := b.conf+"/broker.sock", b.conf+"/gotmpns.toml"
+		b.startBroker(t, socket)
+		must(t, os.WriteFile(config, []byte("exempt = [\"@slow\"]\n"), 0o644))
+		slow := "socket=" + socket + " timeout=1 worker=" + b.build + "/gotmpns-worker config=" + config
+		quick := "socket=" + socket + " worker=/nowhere config=" + b.conf + "/plain.toml"
+		must(t, os.WriteFile(b.conf+"/plain.toml", nil, 0o644))
+		b.service(slow)
+		must(t, os.Rename(b.conf+"/test", b.conf+"/slow"))
+		var waiting []*exec.Cmd
+		for range 10 {
+			cmd := exec.Command(b.host, b.conf, "slow", "alice", "open")
+			cmd.Dir = "/"
+			must(t, cmd.Start())
+			waiting = append(waiting, cmd)
+		}
+		b.service(quick)
+		for range 20 {
+			began := time.Now()
+			want(t, b.run("alice", "open"), success)
+			if took := time.Since(began); took > 900*time.Millisecond {
+				t.Errorf("it took %v", took)
+			}
+		}
+		for _, cmd := range waiting {
+			_ = cmd.Wait()
+		}
+	})
+}
+
+// startBroker runs the real broker until the test ends.
+func (b *bench) startBroker(t *testing.T, socket string) {
+	t.Helper()
+	cmd := exec.Command(b.build+"/gotmpns", "serve", "--socket", socket)
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for range 1000 {
+		if conn, err := net.Dial("unixpacket", socket); err == nil {
+			conn.Close()
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("the broker does not listen")
 }
