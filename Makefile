@@ -8,7 +8,7 @@
 #   make test-system  of these, the ones that boot a whole Debian system; as root
 #   make host       boots such a system with the module in it, for you to try; as root
 #   make test-vm    SELinux, AppArmor, hard limits and quotas, in virtual machines; as root;
-#                   half an hour, and not part of "make test"
+#                   ten minutes or more, and not part of "make test"
 #   make check      what needs no root: lint, build, go test ./...
 #   make fuzz       the fuzz targets, FUZZTIME each
 #   make bench      open_session beside pam_namespace, gotmpns run beside bwrap; writes
