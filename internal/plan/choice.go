@@ -42,22 +42,7 @@ func choose(p policy.Policy, f Facts) choice {
 
 func depth(path string) int { return strings.Count(path, "/") }
 
-// sourceOf finds the facts about a bind's source: they are kept per target, in
-// the policy's order.
-func (c choice) sourceOf(bind policy.Bind) Source {
-	sources := c.places[bind.Target].Sources
-	n := 0
-	for _, other := range c.policy.Bind {
-		if other.Target != bind.Target {
-			continue
-		}
-		if other.Source == bind.Source && n < len(sources) {
-			return sources[n]
-		}
-		n++
-	}
-	return Source{}
-}
+func (c choice) sourceOf(bind policy.Bind) Source { return c.places[bind.Target].Sources[bind.Source] }
 
 // isInPlace says that the caller already has all that the user should have and
 // nothing that he should not: the user's own session, or a rule for nobody here.

@@ -48,8 +48,8 @@ type Place struct {
 	Directory  bool
 	MountPoint bool // on the host a mount begins here
 	Caller     Occupant
-	Shares     map[string]Share // by name below the target
-	Sources    []Source         // of the binds onto this target, in the policy's order
+	Shares     map[string]Share  // by name below the target
+	Sources    map[string]Source // of the binds onto this target, by the path of each
 }
 
 // Share is what the host has at a shared name.

@@ -56,8 +56,13 @@ func shares(names ...string) func(*Place) {
 	}
 }
 
-func source(s Source) func(*Place) { return func(p *Place) { p.Sources = append(p.Sources, s) } }
-func file(p *Place)                { p.Directory = false }
+const labHosts = "/opt/lab/hosts"
+
+func source(path string, s Source) func(*Place) {
+	return func(p *Place) { p.Sources = map[string]Source{path: s} }
+}
+
+func file(p *Place) { p.Directory = false }
 
 func target(path string, change ...func(*policy.Private)) policy.Private {
 	p := policy.Private{Target: path, Kind: policy.Directory, Scope: policy.User}
@@ -86,7 +91,7 @@ func situations(t *testing.T) map[string]situation {
 		return with(func(p *policy.Policy) { p.Propagation = mode })
 	}
 	hosts := func(recursive, readOnly bool, whom ...string) policy.Bind {
-		b := policy.Bind{Source: "/opt/lab/hosts", Target: "/etc/hosts", Recursive: recursive, ReadOnly: readOnly}
+		b := policy.Bind{Source: labHosts, Target: "/etc/hosts", Recursive: recursive, ReadOnly: readOnly}
 		if whom != nil {
 			b.For = rules(t, whom...)
 		}
@@ -132,15 +137,15 @@ func situations(t *testing.T) map[string]situation {
 		"one-of-two-is-no-mount-point": {privates(target("/tmp"), target("/var/tmp")),
 			Facts{Subject: alice, Places: map[string]Place{"/tmp": directory(mountPoint), "/var/tmp": directory()}}},
 		"bind-a-file": {binds(hosts(false, true)), Facts{Subject: alice, Places: map[string]Place{
-			"/tmp": directory(), "/etc/hosts": directory(file, source(Source{}))}}},
+			"/tmp": directory(), "/etc/hosts": directory(file, source(labHosts, Source{}))}}},
 		"bind-for-whom": {binds(hosts(true, false, "bob"), hosts(false, true, "@students")), Facts{Subject: group("students"), Places: map[string]Place{
-			"/tmp": directory(), "/etc/hosts": directory(file, source(Source{}), source(Source{}))}}},
+			"/tmp": directory(), "/etc/hosts": directory(file, source(labHosts, Source{}))}}},
 		"bind-below-a-target": {binds(policy.Bind{Source: "/srv/x", Target: "/tmp/x"}), Facts{Subject: alice, Places: map[string]Place{
-			"/tmp": directory(), "/tmp/x": {Err: errors.New("there is none"), Sources: []Source{{Directory: true}}}}}},
+			"/tmp": directory(), "/tmp/x": {Err: errors.New("there is none"), Sources: map[string]Source{"/srv/x": {Directory: true}}}}}},
 		"bind-in-place-already": {binds(hosts(false, false)), Facts{Subject: alice, Places: map[string]Place{
-			"/tmp": directory(own), "/etc/hosts": directory(file, source(Source{InPlace: true}))}}},
+			"/tmp": directory(own), "/etc/hosts": directory(file, source(labHosts, Source{InPlace: true}))}}},
 		"bind-of-another-is-taken-away": {binds(hosts(false, false, "bob")), Facts{Subject: alice, Places: map[string]Place{
-			"/tmp": directory(others), "/etc/hosts": directory(file, source(Source{InPlace: true}))}}},
+			"/tmp": directory(others), "/etc/hosts": directory(file, source(labHosts, Source{InPlace: true}))}}},
 		"cwd-below":               {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmp/x/y"}},
 		"cwd-is-the-target":       {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmp"}},
 		"cwd-with-the-same-start": {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmpfoo"}},
@@ -229,7 +234,7 @@ func TestWhatCannotBe(t *testing.T) {
 	bound := policy.Default()
 	bound.Bind = []policy.Bind{{Source: "/srv/x", Target: "/etc/hosts"}}
 	bind := func(place Place, s Source) map[string]Place {
-		place.Sources = []Source{s}
+		place.Sources = map[string]Source{"/srv/x": s}
 		return map[string]Place{"/tmp": directory(), "/etc/hosts": place}
 	}
 	cases := map[string]struct {

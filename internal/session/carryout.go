@@ -181,7 +181,7 @@ func (p *preparer) mount(step plan.Attach) (*os.File, error) {
 	case plan.Instance:
 		return p.instance(source.Private)
 	case plan.Bind:
-		return p.bind(p.observer.sourceOf(p.policy, source.Bind), source.Bind)
+		return p.bind(p.observer.places[source.Target].sources[source.Source], source.Bind)
 	case plan.Shared:
 		return p.bind(p.observer.shareAt(step.Inside, source.Path), policy.Bind{})
 	}

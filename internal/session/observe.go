@@ -29,7 +29,7 @@ type place struct {
 	host    instance.Target
 	caller  mountfd.Info
 	shares  map[string]*os.File
-	sources []*os.File
+	sources map[string]*os.File
 }
 
 // observer looks, and changes nothing that anybody else can see.
@@ -60,7 +60,8 @@ func (o *observer) observe(p policy.Policy) {
 }
 
 func (o *observer) look(target, base string) *place {
-	pl := &place{}
+	pl := &place{sources: map[string]*os.File{}}
+	pl.facts.Sources = map[string]plan.Source{}
 	o.places[target] = pl
 	pl.facts.Err = o.lookAt(pl, target, base)
 	if pl.host.Dir != nil {
@@ -194,8 +195,8 @@ func (pl *place) addSource(host *os.File, source string, keep func(io.Closer)) {
 		facts.InPlace = pl.facts.Err == nil && pl.caller.MountRoot && info.ID == pl.caller.ID &&
 			pl.caller.ID != pl.host.Info.ID
 	}
-	pl.sources = append(pl.sources, file)
-	pl.facts.Sources = append(pl.facts.Sources, facts)
+	pl.sources[source] = file
+	pl.facts.Sources[source] = facts
 }
 
 func (o *observer) facts() map[string]plan.Place {
@@ -204,22 +205,6 @@ func (o *observer) facts() map[string]plan.Place {
 		facts[target] = pl.facts
 	}
 	return facts
-}
-
-// sourceOf returns the file that a bind shows.
-func (o *observer) sourceOf(p policy.Policy, bind policy.Bind) *os.File {
-	sameTarget := func(b policy.Bind) bool { return b.Target == bind.Target }
-	n := 0
-	for _, other := range p.Bind {
-		if !sameTarget(other) {
-			continue
-		}
-		if other.Source == bind.Source {
-			return o.places[bind.Target].sources[n]
-		}
-		n++
-	}
-	return nil
 }
 
 // shareAt returns what the host has at the path of a share.
