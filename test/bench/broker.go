@@ -12,12 +12,15 @@ import (
 	"time"
 )
 
-const stormLogins = 10000
+const (
+	stormLogins = 10000
+	niceness    = "-10" // as gotmpns.service has it
+)
 
 // startBroker starts "gotmpns serve", which ends with this process (disposable
 // roots end with their command), and waits until it answers.
 func (h *host) startBroker(program string) error {
-	h.broker = exec.Command(program, "serve")
+	h.broker = exec.Command("nice", "-n", niceness, program, "serve")
 	h.broker.Stderr = os.Stderr
 	if err := h.broker.Start(); err != nil {
 		return err
