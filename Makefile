@@ -20,7 +20,7 @@
 #   DESTDIR     where a package is put together (empty: the system itself)
 #   PREFIX      /usr/local; the worker is told to the module when it is built
 #   BINDIR      $(PREFIX)/bin: the command gotmpns
-#   LIBEXECDIR  $(PREFIX)/libexec/gotmpns: gotmpns-worker and gotmpns-session.so
+#   LIBEXECDIR  $(PREFIX)/libexec/gotmpns: gotmpns-worker, gotmpns-session.so, gotmpns-full
 #   PAMDIR      where PAM looks for modules
 #   CONFDIR     /etc/security
 #   TMPFILESDIR $(PREFIX)/lib/tmpfiles.d
@@ -62,7 +62,7 @@ PACKED  := -Wl,-z,pack-relative-relocs
 
 .PHONY: need-tools build install uninstall demo test test-system test-vm host shim-tests check lint fuzz bench setup clean FORCE
 
-build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/completions
+build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/gotmpns-full build/completions
 
 # "make demo" and "make test" as root set up what is missing themselves.
 need-tools:
@@ -94,9 +94,16 @@ build/gotmpns-session.so: FORCE
 	@rm -f build/gotmpns-session.h
 
 PLACES = -X gotmpns/internal/cli.modulePath=$(PAMDIR)/pam_gotmpns.so \
-  -X gotmpns/internal/cli.workerPath=$(LIBEXECDIR)/gotmpns-worker
+  -X gotmpns/internal/cli.workerPath=$(LIBEXECDIR)/gotmpns-worker \
+  -X gotmpns/internal/cli.fullPath=$(LIBEXECDIR)/gotmpns-full
 
+# Static, for it starts in half the time; what needs the C library is the other's
+# (internal/cli/full.go).
 build/gotmpns: FORCE
+	@mkdir -p build
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w $(PLACES)' -o $@ ./cmd/gotmpns
+
+build/gotmpns-full: FORCE
 	@mkdir -p build
 	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie \
 	  -ldflags '-s -w $(PLACES) -linkmode=external -extldflags "$(RELRO)"' \
@@ -123,6 +130,7 @@ install:
 	sed 's,@BINDIR@,$(BINDIR),' debian/gotmpns.service.in > $(DESTDIR)$(UNITDIR)/gotmpns.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/gotmpns.service
 	install -m 0755 build/gotmpns $(DESTDIR)$(BINDIR)/
+	install -m 0755 build/gotmpns-full $(DESTDIR)$(LIBEXECDIR)/
 	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
 	install -s -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/
 	test -e $(DESTDIR)$(CONFDIR)/gotmpns.toml || \
@@ -138,6 +146,7 @@ uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/gotmpns $(DESTDIR)$(UNITDIR)/gotmpns.socket $(DESTDIR)$(UNITDIR)/gotmpns.service
 	rm -f $(DESTDIR)$(MANDIR)/man1/gotmpns.1 $(DESTDIR)$(MANDIR)/man5/gotmpns.toml.5 $(DESTDIR)$(MANDIR)/man8/pam_gotmpns.8
 	rm -f $(DESTDIR)$(BASHDIR)/gotmpns $(DESTDIR)$(ZSHDIR)/_gotmpns $(DESTDIR)$(FISHDIR)/gotmpns.fish
+	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-full
 	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so
 	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBEXECDIR) 2>/dev/null || true
 
@@ -181,7 +190,7 @@ bench: build
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) $(LDFLAGS) -o build/bench/bench-host test/bench/c/host.c -lpam
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC $(LDFLAGS) -shared -o build/bench/pam_floor.so test/bench/c/pam_floor.c
 	CGO_ENABLED=0 $(GO) build -trimpath -o build/bench/bench ./test/bench
-	install -m 0755 build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/bench/
+	install -m 0755 build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns-full build/bench/
 	test/host/boot --suite $(SUITE) --rw $(CURDIR)/build/bench -- $(CURDIR)/build/bench/bench -ssh -o $(CURDIR)/build/bench/ssh.md
 	test/root/enter --rw $(CURDIR)/docs -- $(CURDIR)/build/bench/bench -include $(CURDIR)/build/bench/ssh.md -o $(CURDIR)/docs/benchmarks.md
 

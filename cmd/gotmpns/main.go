@@ -12,5 +12,6 @@ func main() {
 	if status, was := cli.Stage(os.Args, os.Stderr); was {
 		os.Exit(status)
 	}
+	cli.HandOver(os.Args)
 	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package trial opens real PAM sessions through the module, with a stack that
 // stands nowhere in /etc: a service file in a directory of its own, which PAM
 // reads instead (pam_start_confdir(3), Linux-PAM 1.4).

@@ -88,7 +88,7 @@ func newHost(build string) (*host, error) {
 			return nil, err
 		}
 	}
-	return h, errors.Join(mountCgroups(), h.listen(), h.startBroker(filepath.Join(build, "gotmpns")))
+	return h, errors.Join(mountCgroups(), h.listen(), h.startBroker(filepath.Join(build, "gotmpns-full")))
 }
 
 // listen is the system's log: who logs has to pay for it here as elsewhere.

@@ -169,7 +169,7 @@ type login struct {
 }
 
 func (s stage) login(name string) *login {
-	cmd := exec.Command(s.build+"/gotmpns", "try", "--module", s.build+"/pam_gotmpns.so",
+	cmd := exec.Command(s.build+"/gotmpns-full", "try", "--module", s.build+"/pam_gotmpns.so",
 		"--worker", s.build+"/gotmpns-worker", name, "--", "/bin/sh")
 	cmd.Env = append(os.Environ(), "LANG=C.UTF-8")
 	cmd.Stderr = os.Stderr

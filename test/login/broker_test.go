@@ -407,7 +407,7 @@ func TestBrokerRestartedUnderAStorm(t *testing.T) {
 			default:
 			}
 			// As dpkg does: the new file beside the old one, and then in its place.
-			for _, file := range []string{"/usr/local/bin/gotmpns", "/usr/local/libexec/gotmpns/gotmpns-worker", "/usr/local/libexec/gotmpns/gotmpns-session.so"} {
+			for _, file := range []string{"/usr/local/bin/gotmpns", "/usr/local/libexec/gotmpns/gotmpns-full", "/usr/local/libexec/gotmpns/gotmpns-worker", "/usr/local/libexec/gotmpns/gotmpns-session.so"} {
 				mustRun(t, "cp", "-a", file, file+".dpkg-new")
 				mustRun(t, "mv", file+".dpkg-new", file)
 			}

@@ -115,7 +115,7 @@ func TestASlowNameServiceHoldsUpNobodyElsesLogin(t *testing.T) {
 // startBroker runs the real broker until the test ends.
 func (b *bench) startBroker(t *testing.T, socket string) {
 	t.Helper()
-	cmd := exec.Command(b.build+"/gotmpns", "serve", "--socket", socket)
+	cmd := exec.Command(b.build+"/gotmpns-full", "serve", "--socket", socket)
 	must(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	for range 1000 {
