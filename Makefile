@@ -14,6 +14,10 @@
 #   make bench      open_session beside pam_namespace, gotmpns run beside bwrap; writes
 #                   docs/benchmarks.md; as root
 #   make setup      the Debian packages and the Go that all this needs; as root
+#   make dist       the source with its modules, as build/pam-gotmpns-VERSION.tar.gz: the
+#                   same bytes from the same commit
+#   make deb        Debian packages for Debian 12 and 13, into build/deb/; as root
+#   make test-package  installs, upgrades and purges these in booted systems; as root
 #   make clean      removes build/
 #
 # Variables:
@@ -30,6 +34,7 @@
 #   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual
 #   FUZZTIME    10s
 #   SUITE       bookworm or trixie: what make host boots
+#   STRIP       -s: symbols are taken off the parts in C; empty: they stay
 #   NO_SETUP    not empty: install nothing, as a package's build must not
 
 PREFIX     ?= /usr/local
@@ -46,6 +51,8 @@ ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 FUZZTIME   ?= 10s
 SUITE      ?= bookworm
+STRIP      ?= -s
+VERSION    := $(shell sed -n 's/^const Version = "\(.*\)"/\1/p' internal/cli/version.go)
 # Asked for when it is used, for it may have been installed a moment before.
 ifndef GO
 GO = $(shell test/setup --go)
@@ -60,7 +67,7 @@ SHIM    := args log request reply broker worker commit record shim
 # 12 has both).
 PACKED  := -Wl,-z,pack-relative-relocs
 
-.PHONY: need-tools build install uninstall demo test test-system test-vm host shim-tests check lint fuzz bench setup clean FORCE
+.PHONY: need-tools build install uninstall dist deb demo test test-system test-package test-vm host shim-tests check lint fuzz bench setup clean FORCE
 
 build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/gotmpns-full build/completions
 
@@ -113,29 +120,32 @@ build/completions: build/gotmpns
 	@mkdir -p $@
 	@for shell in bash zsh fish; do build/gotmpns completion $$shell > $@/$$shell || exit 1; done
 
+# Each file is written beside its place and renamed: a login in between has the old
+# one or the new one, never half of one. The module comes last, for it needs the rest.
+put = install $(1) $(2) $(3).new && mv -f $(3).new $(3)
+
 install:
 	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR) $(DESTDIR)$(TMPFILESDIR)
 	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
-	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
-	install -m 0644 docs/gotmpns.1 $(DESTDIR)$(MANDIR)/man1/
-	install -m 0644 docs/gotmpns.toml.5 $(DESTDIR)$(MANDIR)/man5/
-	install -m 0644 docs/pam_gotmpns.8 $(DESTDIR)$(MANDIR)/man8/
-	install -m 0644 build/completions/bash $(DESTDIR)$(BASHDIR)/gotmpns
-	install -m 0644 build/completions/zsh $(DESTDIR)$(ZSHDIR)/_gotmpns
-	install -m 0644 build/completions/fish $(DESTDIR)$(FISHDIR)/gotmpns.fish
-	install -m 0644 debian/gotmpns.tmpfiles $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
-	install -d $(DESTDIR)$(UNITDIR)
-	install -m 0644 debian/gotmpns.socket $(DESTDIR)$(UNITDIR)/
-	sed 's,@BINDIR@,$(BINDIR),' debian/gotmpns.service.in > $(DESTDIR)$(UNITDIR)/gotmpns.service
-	chmod 0644 $(DESTDIR)$(UNITDIR)/gotmpns.service
-	install -m 0755 build/gotmpns $(DESTDIR)$(BINDIR)/
-	install -m 0755 build/gotmpns-full $(DESTDIR)$(LIBEXECDIR)/
-	install -m 0644 build/gotmpns-session.so $(DESTDIR)$(LIBEXECDIR)/
-	install -s -m 0755 build/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/
+	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR) $(DESTDIR)$(UNITDIR)
+	$(call put,-m 0644,docs/gotmpns.1,$(DESTDIR)$(MANDIR)/man1/gotmpns.1)
+	$(call put,-m 0644,docs/gotmpns.toml.5,$(DESTDIR)$(MANDIR)/man5/gotmpns.toml.5)
+	$(call put,-m 0644,docs/pam_gotmpns.8,$(DESTDIR)$(MANDIR)/man8/pam_gotmpns.8)
+	$(call put,-m 0644,build/completions/bash,$(DESTDIR)$(BASHDIR)/gotmpns)
+	$(call put,-m 0644,build/completions/zsh,$(DESTDIR)$(ZSHDIR)/_gotmpns)
+	$(call put,-m 0644,build/completions/fish,$(DESTDIR)$(FISHDIR)/gotmpns.fish)
+	$(call put,-m 0644,debian/gotmpns.tmpfiles,$(DESTDIR)$(TMPFILESDIR)/gotmpns.conf)
+	$(call put,-m 0644,debian/gotmpns.socket,$(DESTDIR)$(UNITDIR)/gotmpns.socket)
+	sed 's,@BINDIR@,$(BINDIR),' debian/gotmpns.service.in > $(DESTDIR)$(UNITDIR)/gotmpns.service.new
+	chmod 0644 $(DESTDIR)$(UNITDIR)/gotmpns.service.new && mv -f $(DESTDIR)$(UNITDIR)/gotmpns.service.new $(DESTDIR)$(UNITDIR)/gotmpns.service
 	test -e $(DESTDIR)$(CONFDIR)/gotmpns.toml || \
-	  install -m 0644 internal/config/gotmpns.toml $(DESTDIR)$(CONFDIR)/gotmpns.toml
-	install -s -m 0644 build/pam_gotmpns.so $(DESTDIR)$(PAMDIR)/
+	  $(call put,-m 0644,internal/config/gotmpns.toml,$(DESTDIR)$(CONFDIR)/gotmpns.toml)
+	$(call put,-m 0755,build/gotmpns-full,$(DESTDIR)$(LIBEXECDIR)/gotmpns-full)
+	$(call put,-m 0755,build/gotmpns,$(DESTDIR)$(BINDIR)/gotmpns)
+	$(call put,-m 0644,build/gotmpns-session.so,$(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so)
+	$(call put,$(STRIP) -m 0755,build/gotmpns-worker,$(DESTDIR)$(LIBEXECDIR)/gotmpns-worker)
+	$(call put,$(STRIP) -m 0644,build/pam_gotmpns.so,$(DESTDIR)$(PAMDIR)/pam_gotmpns.so)
 
 # The module first: a login in between finds it or not, but never half of it.
 # The configuration is the administrator's and stays.
@@ -153,6 +163,22 @@ uninstall:
 clean:
 	rm -rf build
 
+# The files that git knows, as they are in the work tree, and the modules that go.sum
+# names: nothing is asked of a network when this is built. Time and owner are the same
+# for all who make it.
+DIST = build/pam-gotmpns-$(VERSION)
+dist:
+	@rm -rf $(DIST) && mkdir -p $(DIST)
+	@git ls-files -z | xargs -0 cp --parents -t $(DIST)
+	@cd $(DIST) && $(GO) mod vendor
+	@tar --create --format=ustar --sort=name --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' \
+	  --mtime="@$$(git log -1 --format=%ct)" --directory build pam-gotmpns-$(VERSION) | gzip -9n > $(DIST).tar.gz
+	@rm -rf $(DIST)
+	@sha256sum $(DIST).tar.gz
+
+deb: dist
+	@for suite in bookworm trixie; do GO='$(GO)' test/package/deb $$suite $(DIST).tar.gz || exit 1; done
+
 setup:
 	test/setup
 
@@ -167,6 +193,9 @@ test: build lint shim-tests
 
 test-system: build
 	GO='$(GO)' test/run system
+
+test-package: deb
+	@for suite in bookworm trixie; do test/package/run $$suite || exit 1; done
 
 host: build
 	@test "$$(id -u)" = 0 || { echo 'the system is booted in namespaces of its own: run "make host" as root' >&2; exit 1; }
@@ -233,5 +262,6 @@ lint:
 	for f in c/*.c; do \
 	  case $$f in c/launcher.c) quiet=-Wno-analyzer-fd-leak ;; *) quiet= ;; esac; \
 	  gcc $(STRICT) -O1 -fanalyzer $$quiet $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
-	shellcheck -x test/setup test/root/* test/host/* .ci/run test/run test/vm/image test/vm/run test/vm/guest/*
+	shellcheck -x test/setup test/root/* test/host/* test/package/* .ci/run test/run test/vm/image test/vm/run test/vm/guest/*
+	shellcheck debian/libpam-gotmpns.p* debian/tests/login
 	! command -v mandoc > /dev/null || mandoc -Tlint -W warning docs/*.[158]

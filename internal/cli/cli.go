@@ -57,12 +57,14 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Use:               "gotmpns",
+		Version:           Version,
 		Short:             "See, enter, try, check and run private /tmp directories",
 		SilenceErrors:     true, // Main prints them
 		SilenceUsage:      true,
 		Args:              noSubcommand,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("gotmpns {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(err, cmd)
 	})
