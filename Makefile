@@ -122,7 +122,7 @@ build/completions: build/gotmpns
 
 # Each file is written beside its place and renamed: a login in between has the old
 # one or the new one, never half of one. The module comes last, for it needs the rest.
-put = install $(1) $(2) $(3).new && mv -f $(3).new $(3)
+put = { install $(1) $(2) $(3).new && mv -f $(3).new $(3); }
 
 install:
 	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }
