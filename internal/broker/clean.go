@@ -15,6 +15,10 @@ import (
 // it at the same time.
 const emptyAtMost = time.Minute
 
+// refreshEvery is well below the day that the youngest file lives in any sane
+// tmpfiles.d(5).
+const refreshEvery = 6 * time.Hour
+
 // cleaner empties what is due, one instance after the other, on a thread of its own.
 type cleaner struct {
 	journal *journal
@@ -59,9 +63,14 @@ func (c *cleaner) run() error {
 	if err != nil {
 		return err
 	}
-	for range c.due {
+	var refreshed time.Time
+	for range c.due { // once a minute at the least: the watcher looks around
+		refresh := time.Since(refreshed) > refreshEvery
+		if refresh {
+			refreshed = time.Now()
+		}
 		for _, path := range c.paths() {
-			if err := c.clean(home, path); err != nil {
+			if err := c.look(home, path, refresh); err != nil {
 				c.journal.problem(err)
 			}
 		}
@@ -69,10 +78,14 @@ func (c *cleaner) run() error {
 	return nil
 }
 
-func (c *cleaner) clean(home *view.Resident, path string) error {
+// look does what a configuration asks for.
+func (c *cleaner) look(home *view.Resident, path string, refresh bool) error {
 	p, err := c.cache.Load(path)
-	if err != nil || !cleanup.Wanted(p) {
+	if err != nil {
 		return nil // logins say what is wrong with it
+	}
+	if !refresh && !cleanup.Wanted(p) {
+		return nil
 	}
 	records, err := state.Open(home.Host())
 	if err != nil {
@@ -80,6 +93,13 @@ func (c *cleaner) clean(home *view.Resident, path string) error {
 	}
 	defer records.Close()
 	pass := cleanup.New(home.View(), records, p)
+	if refresh {
+		err = pass.Refresh()
+	}
+	return errors.Join(err, c.clean(pass))
+}
+
+func (c *cleaner) clean(pass *cleanup.Cleaner) error {
 	due, err := pass.Find()
 	defer cleanup.Close(due)
 	for _, d := range due {

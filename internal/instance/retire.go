@@ -118,3 +118,26 @@ func (s *Store) retire(b base, idle Idle, stillIdle func() bool) (string, error)
 	_ = unix.Unlinkat(fd, idle.name+".user", 0) // whose name it was; without it a new one is made as well
 	return name, nil
 }
+
+// EachInUse calls use with every instance of a target that has something in it, as
+// a place that is open until use returns.
+func (s *Store) EachInUse(target Target, configured string, use func(dir *os.File)) error {
+	idle, err := s.NotEmpty(target, configured)
+	if err != nil {
+		return err
+	}
+	b, err := s.existingBase(target, configured)
+	if err != nil || b.dir == nil {
+		return err
+	}
+	defer b.dir.Close()
+	for _, i := range idle {
+		dir, err := mountfd.OpenDir(b.dir, i.name)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		use(dir)
+		dir.Close()
+	}
+	return nil
+}

@@ -556,6 +556,51 @@ func TestCleanupByTheBrokerItself(t *testing.T) {
 	}
 }
 
+// The age-based cleaner spares sockets of living programs by the path that they
+// have bound, which it cannot see here: the broker keeps them young. What is
+// nobody's any more ages.
+func TestBrokerKeepsSocketsOfLivingProgramsYoung(t *testing.T) {
+	beginBrokerAnew(t)
+	ready := resultFIFO(t, "alice")
+	go runSu(t, "alice", "mkdir /tmp/of-tmux; socat UNIX-LISTEN:/tmp/dead,unlink-close=0 - & sleep .3; kill $!; "+
+		"setsid sh -c 'echo $$ > "+ready+"; exec socat UNIX-LISTEN:/tmp/of-tmux/living -' < /dev/null > /dev/null 2>&1 &")
+	pid := strings.TrimSpace(read(t, ready))
+	defer mustRun(t, "kill", pid)
+	inside := one(t, "/tmp/gotmpns-*") + "/1000"
+	age := func(name string) time.Duration {
+		info, err := os.Lstat(inside + "/" + name)
+		if err != nil {
+			return 0
+		}
+		return time.Since(info.ModTime())
+	}
+	const old = 20 * 24 * time.Hour
+	settle(t, func() error { // until it has bound
+		if err := exec.Command("touch", "-h", "-c", "-d", "30 days ago", inside+"/of-tmux/living", inside+"/dead").Run(); err != nil {
+			return err
+		}
+		if age("of-tmux/living") < old || age("dead") < old {
+			return errors.New("the sockets are not there, or not old")
+		}
+		return nil
+	})
+	stopBroker(t, syscall.SIGKILL) // it looks when it starts, and every six hours
+	if booted {
+		mustRun(t, "systemctl", "start", "gotmpns.service")
+	} else if err := startBroker(); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, func() error {
+		if age("of-tmux/living") > old {
+			return errors.New("the living socket is old")
+		}
+		return nil
+	})
+	if age("dead") < old {
+		t.Error("a socket that nobody listens at was made young")
+	}
+}
+
 // Without the broker: a worker as it passes, and the command on demand.
 func TestCleanupWithoutTheBroker(t *testing.T) {
 	if withBroker {

@@ -1,0 +1,111 @@
+//go:build cgo
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"gotmpns/internal/broker"
+)
+
+// gcPercent keeps the heap small: what stays from one login to the next is little,
+// and a login that meets a collection waits for a fraction of a millisecond.
+const gcPercent = 30
+
+func serve(path string) error {
+	if os.Geteuid() != 0 {
+		return hinted(errors.New("cannot serve logins: only root can"), "run it as root")
+	}
+	debug.SetGCPercent(gcPercent)
+	syscall.Umask(0o022) // as a worker has it: what logins get is the same
+	listener, remove, err := listen(path)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	b, err := broker.New(listener)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	go watchdog(ctx, b)
+	err = b.Serve(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) })
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	return err
+}
+
+// listen takes the socket that the service manager hands over (sd_listen_fds(3)),
+// or makes one.
+func listen(path string) (*os.File, func(), error) {
+	switch files := activation.Files(true); len(files) {
+	case 0:
+		return bind(path)
+	case 1:
+		return files[0], func() {}, nil
+	default:
+		return nil, nil, fmt.Errorf("cannot use %d sockets: one is needed", len(files))
+	}
+}
+
+// bind makes a socket of our own. Its directory is the state directory, which
+// logins trust as it is made here or not at all.
+func bind(path string) (*os.File, func(), error) {
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, nil, fmt.Errorf("cannot make the directory of the socket: %w", err)
+	}
+	address := &net.UnixAddr{Name: path, Net: "unixpacket"}
+	if conn, err := net.DialUnix("unixpacket", nil, address); err == nil {
+		conn.Close()
+		return nil, nil, hinted(fmt.Errorf("cannot listen at %s: another broker does", path), `"systemctl status gotmpns" or "ss -xlp" show which`)
+	}
+	// Left by one that was killed.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("cannot remove the old socket: %w", err)
+	}
+	before := syscall.Umask(0o077)
+	l, err := net.ListenUnix("unixpacket", address)
+	syscall.Umask(before)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	defer l.Close() // the copy is what is used
+	file, err := l.File()
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot listen at %s: %w", path, err)
+	}
+	return file, func() { _ = os.Remove(path) }, nil
+}
+
+// watchdog tells the service manager that somebody is free to answer
+// (WatchdogSec=, systemd.service(5)); when nobody is for long, it starts us anew.
+func watchdog(ctx context.Context, b *broker.Broker) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(interval / 2):
+			if b.Healthy() {
+				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+			}
+		}
+	}
+}
