@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/instance"
-	"gotmpns/internal/mountfd"
 	"gotmpns/internal/mounts"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
@@ -77,16 +76,10 @@ func (c *Cleaner) Find() ([]Due, error) {
 }
 
 func (c *Cleaner) findIn(private policy.Private, living living) ([]Due, error) {
-	dir, err := mountfd.Open(c.view.Host, private.Target)
+	place, err := instance.OpenTarget(c.view.Host, private.Target)
 	if err != nil {
 		return nil, err
 	}
-	info, err := mountfd.Stat(dir)
-	if err != nil {
-		dir.Close()
-		return nil, err
-	}
-	place := instance.Target{Path: private.Target, Dir: dir, Info: info}
 	all, err := c.store.NotEmpty(place, private.Base)
 	var found []Due
 	for _, idle := range all {
@@ -95,7 +88,7 @@ func (c *Cleaner) findIn(private policy.Private, living living) ([]Due, error) {
 		}
 	}
 	if found == nil {
-		dir.Close()
+		place.Dir.Close()
 	}
 	return found, err
 }

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/instance"
-	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
 )
 
@@ -67,16 +66,12 @@ func within(target string, paths []string) []string {
 // refresh looks in every instance: which user a path in the table is of, it does
 // not say.
 func (c *Cleaner) refresh(private policy.Private, relative []string) error {
-	dir, err := mountfd.Open(c.view.Host, private.Target)
+	place, err := instance.OpenTarget(c.view.Host, private.Target)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	info, err := mountfd.Stat(dir)
-	if err != nil {
-		return err
-	}
-	return c.store.EachInUse(instance.Target{Path: private.Target, Dir: dir, Info: info}, private.Base, func(inside *os.File) {
+	defer place.Dir.Close()
+	return c.store.EachInUse(place, private.Base, func(inside *os.File) {
 		for _, path := range relative {
 			touchSocket(inside, path)
 		}

@@ -25,6 +25,16 @@ type base struct {
 	info mountfd.Info
 }
 
+// names lists what is in a base.
+func (b base) names() ([]string, error) {
+	readable, err := mountfd.ReadDir(b.dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	defer readable.Close()
+	return readable.Readdirnames(-1)
+}
+
 // configuredBase opens a base that the administrator names. Nobody but root
 // may be able to replace any directory on the way to it.
 func (s *Store) configuredBase(name string) (base, error) {

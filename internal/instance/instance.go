@@ -38,6 +38,20 @@ type Target struct {
 	Info mountfd.Info
 }
 
+// OpenTarget looks at path below root as a target; its Dir is the caller's to close.
+func OpenTarget(root *os.File, path string) (Target, error) {
+	dir, err := mountfd.Open(root, path)
+	if err != nil {
+		return Target{}, err
+	}
+	info, err := mountfd.Stat(dir)
+	if err != nil {
+		dir.Close()
+		return Target{}, err
+	}
+	return Target{Path: path, Dir: dir, Info: info}, nil
+}
+
 // Owner is whose instance is wanted.
 type Owner struct {
 	UID     uint32
@@ -315,12 +329,7 @@ func (s *Store) OwnerOf(target Target, configured string, id mountfd.ID) (uid ui
 	if b.info.Device != id.Device {
 		return 0, false
 	}
-	readable, err := mountfd.ReadDir(b.dir, ".")
-	if err != nil {
-		return 0, false
-	}
-	defer readable.Close()
-	names, err := readable.Readdirnames(-1)
+	names, err := b.names()
 	if err != nil {
 		return 0, false
 	}

@@ -29,12 +29,7 @@ func (s *Store) List(target Target, configured string) ([]Listed, error) {
 		return nil, err
 	}
 	defer b.dir.Close()
-	readable, err := mountfd.ReadDir(b.dir, ".")
-	if err != nil {
-		return nil, err
-	}
-	defer readable.Close()
-	names, err := readable.Readdirnames(-1)
+	names, err := b.names()
 	if err != nil {
 		return nil, err
 	}

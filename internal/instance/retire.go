@@ -30,11 +30,19 @@ func (i Idle) Gone() bool { return strings.HasPrefix(i.name, gone) }
 // rests of others. What is set aside, for a uid that has changed hands, is not
 // among them: it may be wanted.
 func (s *Store) NotEmpty(target Target, configured string) ([]Idle, error) {
-	b, names, err := s.namesIn(target, configured)
+	b, err := s.existingBase(target, configured)
 	if err != nil || b.dir == nil {
 		return nil, err
 	}
 	defer b.dir.Close()
+	return b.notEmpty()
+}
+
+func (b base) notEmpty() ([]Idle, error) {
+	names, err := b.names()
+	if err != nil {
+		return nil, err
+	}
 	var found []Idle
 	for _, name := range names {
 		idle := Idle{name: name, Path: b.dir.Name() + "/" + name}
@@ -50,21 +58,6 @@ func (s *Store) NotEmpty(target Target, configured string) ([]Idle, error) {
 		found = append(found, idle)
 	}
 	return found, nil
-}
-
-func (s *Store) namesIn(target Target, configured string) (base, []string, error) {
-	b, err := s.existingBase(target, configured)
-	if err != nil || b.dir == nil {
-		return base{}, nil, err
-	}
-	readable, err := mountfd.ReadDir(b.dir, ".")
-	if err != nil {
-		b.dir.Close()
-		return base{}, nil, err
-	}
-	defer readable.Close()
-	names, err := readable.Readdirnames(-1)
-	return b, names, err
 }
 
 func isEmpty(parent *os.File, name string) bool {
@@ -122,15 +115,15 @@ func (s *Store) retire(b base, idle Idle, stillIdle func() bool) (string, error)
 // EachInUse calls use with every instance of a target that has something in it, as
 // a place that is open until use returns.
 func (s *Store) EachInUse(target Target, configured string, use func(dir *os.File)) error {
-	idle, err := s.NotEmpty(target, configured)
-	if err != nil {
-		return err
-	}
 	b, err := s.existingBase(target, configured)
 	if err != nil || b.dir == nil {
 		return err
 	}
 	defer b.dir.Close()
+	idle, err := b.notEmpty()
+	if err != nil {
+		return err
+	}
 	for _, i := range idle {
 		dir, err := mountfd.OpenDir(b.dir, i.name)
 		if err != nil {

@@ -186,12 +186,8 @@ func (t *taker) tmpfs(record state.Tmpfs) {
 }
 
 func (t *taker) target(path string) (instance.Target, bool) {
-	dir, err := mountfd.Open(t.view.Host, path)
-	if err != nil {
-		return instance.Target{}, false
-	}
-	info, err := mountfd.Stat(dir)
-	return instance.Target{Path: path, Dir: dir, Info: info}, err == nil
+	target, err := instance.OpenTarget(t.view.Host, path)
+	return target, err == nil
 }
 
 func (t *taker) sessions() {

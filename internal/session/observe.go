@@ -93,13 +93,8 @@ func (o *observer) lookAt(pl *place, target, base string) error {
 	return nil
 }
 
-func (pl *place) lookAtHost(root *os.File, target string) error {
-	dir, err := mountfd.Open(root, target)
-	if err != nil {
-		return err
-	}
-	info, err := mountfd.Stat(dir)
-	pl.host = instance.Target{Path: target, Dir: dir, Info: info}
+func (pl *place) lookAtHost(root *os.File, target string) (err error) {
+	pl.host, err = instance.OpenTarget(root, target)
 	return err
 }
 

@@ -202,11 +202,11 @@ func sameAsInit() bool {
 		{"/proc/1/root", "/"},
 		{"/proc/1/ns/user", "/proc/self/ns/user"},
 	} {
-		var one, other unix.Stat_t
-		if unix.Stat(pair[0], &one) != nil || unix.Stat(pair[1], &other) != nil {
+		one, err := identify(pair[0])
+		if err != nil {
 			return false
 		}
-		if one.Dev != other.Dev || one.Ino != other.Ino {
+		if other, err := identify(pair[1]); err != nil || one != other {
 			return false
 		}
 	}
