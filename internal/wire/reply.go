@@ -1,7 +1,7 @@
 package wire
 
-// Entry is one element of a reply: something to tell, or a step of the commit.
-// The shim takes the steps in order.
+// Entry is one element of a reply: something to report, or what the login process
+// has to do for itself.
 type Entry interface{ encode(*encoder) }
 
 // Log is a line for the log.
@@ -20,50 +20,23 @@ type Record struct{ Name string }
 // Env is for pam_putenv(3): NAME=VALUE sets, NAME alone takes away.
 type Env struct{ Text string }
 
-// Unshare gives the login process a mount namespace of its own. It comes
-// before every other step, and every other step needs it.
-type Unshare struct{}
+// Tell is a line for the user, once the session is open.
+type Tell struct{ Text string }
 
-// Propagate changes the propagation of the mount at Path.
-type Propagate struct {
-	Path        string
-	Propagation Propagation
-	Recursive   bool
+// Join moves the login process into a mount namespace. The numbers are indexes
+// of the reply's descriptors, or [None].
+type Join struct {
+	Namespace uint32 // /proc/PID/ns/mnt of the namespace
+	Root      uint32 // the root directory in it; None: the namespace's own
+	Cwd       uint32 // the working directory in it; None: the root directory
 }
-
-// Detach takes away the topmost mount at Path, whose root directory is the one given.
-type Detach struct {
-	Path          string
-	Device, Inode uint64
-}
-
-// Attach puts a mount, the descriptor of that index, over Path. Device and
-// inode say what is there before; both 0 where a Detach has yet to uncover it.
-type Attach struct {
-	Path          string
-	Device, Inode uint64
-	Descriptor    uint32
-	Directory     bool
-}
-
-// Chdir moves the login process, whose directory an Attach has hidden.
-type Chdir struct{ Path string }
 
 func (l Log) encode(e *encoder)     { e.entry(typeLog, uint32(l.Priority), line(l.Text)) }
 func (s Summary) encode(e *encoder) { e.entry(typeSummary, line(s.Text)) }
 func (r Record) encode(e *encoder)  { e.entry(typeRecord, r.Name) }
 func (v Env) encode(e *encoder)     { e.entry(typeEnv, v.Text) }
-func (Unshare) encode(e *encoder)   { e.entry(typeUnshare) }
-func (c Chdir) encode(e *encoder)   { e.entry(typeChdir, c.Path) }
-func (d Detach) encode(e *encoder)  { e.entry(typeDetach, d.Device, d.Inode, d.Path) }
-
-func (p Propagate) encode(e *encoder) {
-	e.entry(typePropagate, uint32(p.Propagation), number(p.Recursive), p.Path)
-}
-
-func (a Attach) encode(e *encoder) {
-	e.entry(typeAttach, a.Device, a.Inode, a.Descriptor, number(a.Directory), a.Path)
-}
+func (t Tell) encode(e *encoder)    { e.entry(typeTell, line(t.Text)) }
+func (j Join) encode(e *encoder)    { e.entry(typeJoin, j.Namespace, j.Root, j.Cwd) }
 
 // line makes a log line of any text: printable, and no longer than the wire takes.
 func line(text string) string {
@@ -73,13 +46,6 @@ func line(text string) string {
 	}
 	// A character cut in two is not printable; a question mark is no longer.
 	return Printable(text)
-}
-
-func number(b bool) uint32 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // Reply answers a request. A status other than Success has no entries but logs.
@@ -128,36 +94,27 @@ func DecodeReply(message []byte) (Reply, error) {
 }
 
 func decodeEntry(kind uint16, value []byte) (Entry, error) {
+	if kind == typeJoin {
+		var j Join
+		err := take(kind, value, &j.Namespace, &j.Root, &j.Cwd)
+		return j, err
+	}
 	var text string
-	var one, other uint32
-	var device, inode uint64
+	if kind == typeLog {
+		var priority uint32
+		err := take(kind, value, &priority, &text)
+		return Log{Priority(priority), text}, err
+	}
+	err := take(kind, value, &text)
 	switch kind {
-	case typeLog:
-		err := take(kind, value, &one, &text)
-		return Log{Priority(one), text}, err
 	case typeSummary:
-		err := take(kind, value, &text)
 		return Summary{text}, err
 	case typeRecord:
-		err := take(kind, value, &text)
 		return Record{text}, err
 	case typeEnv:
-		err := take(kind, value, &text)
 		return Env{text}, err
-	case typeUnshare:
-		return Unshare{}, take(kind, value)
-	case typePropagate:
-		err := take(kind, value, &one, &other, &text)
-		return Propagate{text, Propagation(one), other != 0}, err
-	case typeDetach:
-		err := take(kind, value, &device, &inode, &text)
-		return Detach{text, device, inode}, err
-	case typeAttach:
-		err := take(kind, value, &device, &inode, &one, &other, &text)
-		return Attach{text, device, inode, one, other != 0}, err
-	case typeChdir:
-		err := take(kind, value, &text)
-		return Chdir{text}, err
+	case typeTell:
+		return Tell{text}, err
 	}
 	return nil, malformed("entry type %d is unknown", kind)
 }

@@ -18,12 +18,12 @@ import (
 // The numbers of c/wire.h; a test holds the two together.
 const (
 	Magic   = 0x676f746d
-	Version = 1
+	Version = 2
 
 	RequestMax     = 32768
 	ReplyMax       = 65536
 	StringMax      = 4096 // with its NUL
-	AttachmentsMax = 64
+	DescriptorsMax = 3
 	EntriesMax     = 512
 
 	kindOpen  = 1
@@ -48,27 +48,25 @@ const (
 	typePAMEnv     = 11
 	typeProcessEnv = 12
 
-	typeLog       = 32
-	typeSummary   = 33
-	typeRecord    = 34
-	typeEnv       = 35
-	typeUnshare   = 64
-	typePropagate = 65
-	typeDetach    = 66
-	typeAttach    = 67
-	typeChdir     = 68
+	typeLog     = 32
+	typeSummary = 33
+	typeRecord  = 34
+	typeEnv     = 35
+	typeTell    = 36
+	typeJoin    = 64
 )
 
 // Status is a PAM return value; these four are all that a reply may have
 // (security/_pam_types.h, the same on every Linux).
 type Status uint32
 
-// The statuses of a reply.
+// The statuses of a reply. A refusal is never PAM_SESSION_ERR: sudo takes that
+// for success.
 const (
 	Success     Status = 0
+	SystemErr   Status = 4
 	BufErr      Status = 5
 	UserUnknown Status = 10
-	SessionErr  Status = 14
 )
 
 // Priority of a log line, as in syslog(3).
@@ -83,20 +81,8 @@ const (
 	Debug   Priority = 7
 )
 
-// How the worker ends when it cannot so much as reply.
-const (
-	ExitUsage = 64
-	ExitReply = 70
-)
-
-// Propagation of a mount, as in GOTMPNS_PROPAGATE.
-type Propagation uint32
-
-// The propagation types that a commit sets.
-const (
-	Slave   Propagation = 1
-	Private Propagation = 2
-)
+// None stands for a descriptor that a [Join] does not have.
+const None = 0xffffffff
 
 var order = binary.NativeEndian
 
@@ -116,15 +102,13 @@ type encoder struct {
 
 func newEncoder() *encoder { return &encoder{bytes: make([]byte, headerSize, 1024)} }
 
-// entry appends numbers (uint32 or uint64) and strings as one value.
+// entry appends numbers (uint32) and strings as one value.
 func (e *encoder) entry(kind uint16, parts ...any) {
 	var value []byte
 	for _, part := range parts {
 		switch part := part.(type) {
 		case uint32:
 			value = order.AppendUint32(value, part)
-		case uint64:
-			value = order.AppendUint64(value, part)
 		case string:
 			if strings.IndexByte(part, 0) >= 0 || len(part)+1 > StringMax {
 				e.fail("a string of %d bytes, or with a NUL, in entry type %d", len(part), kind)
@@ -219,11 +203,6 @@ func take(kind uint16, value []byte, parts ...any) error {
 				return malformed("entry type %d is too short", kind)
 			}
 			*part, value = order.Uint32(value), value[4:]
-		case *uint64:
-			if len(value) < 8 {
-				return malformed("entry type %d is too short", kind)
-			}
-			*part, value = order.Uint64(value), value[8:]
 		case *string:
 			end := slices.Index(value, 0)
 			if end < 0 || end != len(value)-1 || len(value) > StringMax {
