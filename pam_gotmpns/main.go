@@ -2,7 +2,7 @@
 // calls, between c/launcher.c, which has made a clean process, and
 // internal/session, which knows what a login gets.
 //
-// It reads one request from a socket, sends one reply with its attachments as
+// It reads one request from a socket, sends one reply with a namespace as
 // SCM_RIGHTS, and returns. Go never runs in the login process itself: a runtime
 // cannot be taken out of a process again, and does not survive a fork.
 package main
@@ -10,7 +10,6 @@ package main
 import "C"
 
 import (
-	"os"
 	"runtime"
 
 	"gotmpns/internal/exchange"
@@ -23,31 +22,46 @@ func gotmpns_session_serve(socket C.int) C.int { return C.int(serve(int(socket))
 
 func main() {} // a c-shared library has to have one
 
+// How the worker ends. Nobody waits for it; the login process goes by the reply.
+const (
+	exitUsage = 64 // started by hand, without a socket
+	exitReply = 70 // the login process took no reply
+)
+
 func serve(socket int) int {
 	// Mount namespaces belong to threads: all of it happens on this one.
 	runtime.LockOSThread()
 	message, err := exchange.Receive(socket, make([]byte, exchange.BufferSize))
-	if err != nil {
-		return wire.ExitUsage
+	if err != nil || len(message) == 0 {
+		return exitUsage
 	}
-	answer := answerTo(message)
+	if err := exchange.EndOnHangUp(socket); err != nil {
+		return exitUsage
+	}
+	answer := answerTo(socket, message)
+	if err := exchange.StayOnHangUp(socket); err != nil {
+		return exitUsage
+	}
 	if err := exchange.Send(socket, answer); err != nil {
-		answer.TakeBack()
-		return wire.ExitReply
+		answer.Revoke()
+		return exitReply
 	}
-	if answer.Hold() {
+	if answer.Made() {
+		// Other logins of the user find the namespace by this login's process.
 		exchange.AwaitHangUp(socket)
 	}
-	answer.Finish()
-	answer.Sweep()
+	answer.Release()
 	return 0
 }
 
-func answerTo(message []byte) *session.Answer {
+func answerTo(socket int, message []byte) *session.Answer {
 	request, err := wire.DecodeRequest(message)
 	if err != nil {
 		return exchange.Refuse(err)
 	}
-	// The worker is the login process's own child (prctl(2), PR_SET_PDEATHSIG).
-	return exchange.Answer(session.Worker(), request, os.Getppid())
+	peer, err := exchange.Peer(socket)
+	if err != nil {
+		return exchange.Refuse(err)
+	}
+	return exchange.Answer(session.Worker(), request, int(peer.Pid))
 }

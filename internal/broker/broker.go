@@ -6,10 +6,12 @@
 //
 //	pool     threads, each bound to the namespace of pid 1, that accept a connection,
 //	         answer it and accept the next; a new one whenever the last free one is taken,
-//	         so that a slow name service or a silent client holds up nobody else
+//	         so that a slow name service holds up nobody else, and no user more than a few
+//	waiting  connections that have sent nothing yet: a stopped client keeps no thread
+//	registry the namespaces of users' sessions, held while a process is in them
 //	watcher  the login process of each session, by pidfd: a session has ended when it
 //	         has, whether or not anyone has called close_session
-//	cleaner  what is due when a session has ended (package cleanup)
+//	cleaner  what is due when a user's last session has ended (package cleanup)
 //	journal  what an operator wants to know, as fields
 //
 // Nothing depends on it. A caller that it cannot serve is hung up on, and whoever
@@ -29,6 +31,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/config"
+	"gotmpns/internal/registry"
+	"gotmpns/internal/session"
 )
 
 const (
@@ -37,10 +41,15 @@ const (
 	// threadsAtMost bounds what a name service that is down can tie up. Who finds
 	// all of them busy waits for his patience to end, and asks a worker.
 	threadsAtMost = 64
-	// clientPatience is for a client to send its request and take its reply.
-	clientPatience = 2 * time.Second
-	// farewell is for those who are being served when the broker is told to stop.
-	farewell = 2 * time.Second
+	// perUserAtMost keeps one user's logins from taking all threads.
+	perUserAtMost = 8
+	// requestSoon, in milliseconds, is how long a thread waits for a request itself; then
+	// the connection waits elsewhere for up to requestTimeout.
+	requestSoon    = 5
+	requestTimeout = 2 * time.Second
+	waitingAtMost  = 256
+	// shutdownGrace is for those who are being served when the broker is told to stop.
+	shutdownGrace = 2 * time.Second
 )
 
 // Broker is one that runs.
@@ -49,6 +58,8 @@ type Broker struct {
 	socket   *os.File // the caller's; kept, or it would be closed as garbage
 	config   config.Cache
 	journal  *journal
+	registry *registry.Held
+	waiting  *waiting
 	watcher  *watcher
 	cleaner  *cleaner
 
@@ -56,18 +67,27 @@ type Broker struct {
 	threads atomic.Int32
 	serving sync.WaitGroup
 	failed  chan error
+
+	mu    sync.Mutex
+	users map[uint32]int // how many logins of each are being answered
 }
 
 // New makes a broker for a socket that listens (SOCK_SEQPACKET). It fails where
 // this process cannot see the host as pid 1 does.
 func New(listener *os.File) (*Broker, error) {
-	b := &Broker{listener: int(listener.Fd()), socket: listener, journal: newJournal(), failed: make(chan error, threadsAtMost)}
+	b := &Broker{
+		listener: int(listener.Fd()), socket: listener, journal: newJournal(), registry: registry.NewHeld(),
+		failed: make(chan error, threadsAtMost), users: map[uint32]int{},
+	}
 	if err := unix.SetNonblock(b.listener, false); err != nil {
 		return nil, fmt.Errorf("cannot use the socket %s: %w", listener.Name(), err)
 	}
 	b.cleaner = newCleaner(b.journal, &b.config)
 	var err error
-	if b.watcher, err = newWatcher(b.journal, b.cleaner.wake); err != nil {
+	if b.waiting, err = newWaiting(b.resume); err != nil {
+		return nil, err
+	}
+	if b.watcher, err = newWatcher(b.journal, b.registry, b.cleaner.wake); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -76,10 +96,11 @@ func New(listener *os.File) (*Broker, error) {
 // Serve answers until ctx ends, and then lets those finish who are being served.
 // ready is called when the first thread accepts.
 func (b *Broker) Serve(ctx context.Context, ready func()) error {
+	go b.run("the waiting connections", b.waiting.run)
 	go b.run("the watcher", b.watcher.run)
 	go b.run("the cleaner", b.cleaner.run)
 	b.journal.every(ctx, time.Hour)
-	b.spawn(ready)
+	b.spawn(-1, ready)
 	var err error
 	select {
 	case <-ctx.Done():
@@ -102,7 +123,7 @@ func (b *Broker) wait() {
 	go func() { b.serving.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(farewell):
+	case <-time.After(shutdownGrace):
 	}
 }
 
@@ -112,11 +133,51 @@ func (b *Broker) Healthy() bool {
 	return b.idle.Load() > 0 || b.threads.Load() < threadsAtMost
 }
 
-// spawn starts another thread, unless there are enough.
-func (b *Broker) spawn(ready func()) {
+// resume has a thread serve a connection that has waited, or closes it.
+func (b *Broker) resume(fd int) {
+	b.serving.Add(1)
+	if !b.spawn(fd, nil) {
+		b.serving.Done()
+		unix.Close(fd)
+	}
+}
+
+// enter counts a login of a user; false says that there are enough of them. leave takes
+// it off again.
+func (b *Broker) enter(uid uint32) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.users[uid] >= perUserAtMost {
+		return false
+	}
+	b.users[uid]++
+	return true
+}
+
+func (b *Broker) leave(uid uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.users[uid]--; b.users[uid] == 0 {
+		delete(b.users, uid)
+	}
+}
+
+// hold registers the namespace of an answer, for the logins that follow.
+func (b *Broker) hold(answer *session.Answer) {
+	if answer.Namespace == nil {
+		return
+	}
+	if n, err := answer.Namespace.Duplicate(); err == nil {
+		b.registry.Add(answer.UID, n, answer.Session)
+	}
+}
+
+// spawn starts another thread, for a connection that has waited (or -1), unless there
+// are enough.
+func (b *Broker) spawn(waited int, ready func()) bool {
 	if b.threads.Add(1) > threadsAtMost {
 		b.threads.Add(-1)
-		return
+		return false
 	}
 	go func() {
 		defer b.threads.Add(-1)
@@ -128,8 +189,9 @@ func (b *Broker) spawn(ready func()) {
 		if ready != nil {
 			ready()
 		}
-		t.loop()
+		t.loop(waited)
 	}()
+	return true
 }
 
 // accept waits for the next connection.

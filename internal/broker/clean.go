@@ -34,7 +34,7 @@ func newCleaner(j *journal, cache *config.Cache) *cleaner {
 }
 
 // wake has the cleaner look soon.
-func (c *cleaner) wake() {
+func (c *cleaner) wake(uint32) {
 	select {
 	case c.due <- struct{}{}:
 	default: // it will look anyhow
@@ -87,7 +87,7 @@ func (c *cleaner) look(home *view.Resident, path string, refresh bool) error {
 	if !refresh && !cleanup.Wanted(p) {
 		return nil
 	}
-	records, err := state.Open(home.Host())
+	records, err := state.Open(home.Host().Root)
 	if err != nil {
 		return err
 	}

@@ -37,13 +37,13 @@ const durationsKept = 4096
 type journal struct {
 	structured bool
 
-	mu         sync.Mutex
-	logins     int
-	cleanups   int
-	handedOver int
-	refusals   map[string]int // by reason
-	durations  []time.Duration
-	next       int // where in durations the next one goes
+	mu        sync.Mutex
+	logins    int
+	cleanups  int
+	handovers int
+	refusals  map[string]int // by reason
+	durations []time.Duration
+	next      int // where in durations the next one goes
 }
 
 func newJournal() *journal {
@@ -110,14 +110,14 @@ func reason(err error) string {
 	return "system"
 }
 
-// hungUp is told where a worker has to be asked instead.
-func (j *journal) hungUp(err error) {
-	j.count(func() { j.handedOver++ })
+// handedOver is for a login that a worker has to be asked for instead.
+func (j *journal) handedOver(err error) {
+	j.count(func() { j.handovers++ })
 	priority := sd.PriNotice
 	if errors.Is(err, view.ErrElsewhere) {
 		priority = sd.PriDebug
 	}
-	j.send(priority, "handed-over", fmt.Sprintf("a login is left to a worker: %v", err), nil)
+	j.send(priority, "handed-over", fmt.Sprintf("login handed over to a worker: %v", err), nil)
 }
 
 func (j *journal) cleaned(d cleanup.Due) {
@@ -153,21 +153,21 @@ func (j *journal) summary() {
 		refused += n
 		reasons = append(reasons, fmt.Sprintf("%s %d", reason, n))
 	}
-	if j.logins+refused+j.cleanups+j.handedOver == 0 {
+	if j.logins+refused+j.cleanups+j.handovers == 0 {
 		return
 	}
 	slices.Sort(reasons)
 	slices.Sort(j.durations)
-	message := fmt.Sprintf("%d logins, %d refused%s, %d left to workers, %d instances emptied",
-		j.logins, refused, brackets(strings.Join(reasons, ", ")), j.handedOver, j.cleanups)
+	message := fmt.Sprintf("%d logins, %d refused%s, %d handed over to workers, %d instances emptied",
+		j.logins, refused, brackets(strings.Join(reasons, ", ")), j.handovers, j.cleanups)
 	if n := len(j.durations); n > 0 {
 		message += fmt.Sprintf("; an answer took %v, and %v or less in 99 of 100 logins", j.durations[n/2], j.durations[n*99/100])
 	}
 	j.send(sd.PriInfo, "summary", message, map[string]string{
 		"LOGINS": strconv.Itoa(j.logins), "REFUSALS": strconv.Itoa(refused),
-		"CLEANUPS": strconv.Itoa(j.cleanups), "HANDED_OVER": strconv.Itoa(j.handedOver),
+		"CLEANUPS": strconv.Itoa(j.cleanups), "HANDED_OVER": strconv.Itoa(j.handovers),
 	})
-	j.logins, j.cleanups, j.handedOver, j.next = 0, 0, 0, 0
+	j.logins, j.cleanups, j.handovers, j.next = 0, 0, 0, 0
 	j.durations = j.durations[:0]
 	clear(j.refusals)
 }

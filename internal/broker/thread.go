@@ -3,12 +3,15 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/exchange"
+	"gotmpns/internal/registry"
 	"gotmpns/internal/session"
+	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 	"gotmpns/internal/wire"
 )
@@ -26,88 +29,131 @@ func newThread(b *Broker) (*thread, error) {
 	return &thread{b, home, make([]byte, exchange.BufferSize)}, err
 }
 
-func (t *thread) loop() {
+// loop serves a connection that has waited, if there is one (or -1), and then accepts.
+func (t *thread) loop(waited int) {
 	b := t.broker
-	for {
-		free := b.idle.Add(1)
-		if free > threadsIdle {
-			b.idle.Add(-1)
-			t.home.Close()
-			return
-		}
-		fd, err := b.accept()
-		last := b.idle.Add(-1) == 0
-		if err != nil {
-			b.failed <- err
-			return
-		}
-		b.serving.Add(1)
-		if last {
-			b.spawn(nil)
+	for fd := waited; ; fd = -1 {
+		if fd < 0 {
+			var err error
+			if fd, err = t.next(); fd < 0 {
+				if err != nil {
+					b.failed <- err
+				}
+				t.home.Close()
+				return
+			}
 		}
 		t.serve(fd)
 		b.serving.Done()
 		// Whatever went wrong in between: the next login is not decided from
 		// somebody's session.
 		if !t.home.IsHome() {
-			b.spawn(nil)
+			b.spawn(-1, nil)
 			t.home.Close()
 			return
 		}
 	}
 }
 
-// serve answers one connection, or hangs up on it: then a worker is asked.
+// next accepts a connection; a negative one says that there are threads enough.
+func (t *thread) next() (int, error) {
+	b := t.broker
+	if b.idle.Add(1) > threadsIdle {
+		b.idle.Add(-1)
+		return -1, nil
+	}
+	fd, err := b.accept()
+	last := b.idle.Add(-1) == 0
+	if err != nil {
+		return -1, err
+	}
+	b.serving.Add(1)
+	if last {
+		b.spawn(-1, nil)
+	}
+	return fd, nil
+}
+
+// serve answers one connection, or hangs up on it: then a worker is asked. A client
+// that sends nothing, because its user has stopped it, waits elsewhere.
 func (t *thread) serve(fd int) {
+	message, err := t.receive(fd)
+	if errors.Is(err, unix.EAGAIN) {
+		t.broker.waiting.add(fd)
+		return
+	}
 	defer unix.Close(fd)
+	if err == nil {
+		err = t.answer(fd, message)
+	}
+	if err != nil {
+		t.broker.journal.handedOver(err)
+	}
+}
+
+// receive takes a request that is there, or is there in a moment.
+func (t *thread) receive(fd int) ([]byte, error) {
+	// A login process connects and sends with nothing in between.
+	events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(events, requestSoon); n == 0 && err == nil {
+		return nil, unix.EAGAIN
+	}
+	message, err := exchange.Receive(fd, t.buffer)
+	if err == nil && len(message) == 0 {
+		err = errors.New("the login process hung up before it asked")
+	}
+	return message, err
+}
+
+// answer is an error where the login is handed over to a worker.
+func (t *thread) answer(fd int, message []byte) error {
 	began := time.Now()
 	peer, err := peerOf(fd)
 	if err != nil {
-		t.broker.journal.hungUp(err)
-		return
+		return err
 	}
 	defer peer.close()
-	request, err := t.receive(fd)
+	request, err := wire.DecodeRequest(message)
 	if err != nil {
-		t.broker.journal.hungUp(err)
-		return
+		return err
 	}
+	if hungUp(fd) {
+		return errors.New("the login process hung up: it waited too long in the queue")
+	}
+	if !t.broker.enter(request.UID) {
+		return fmt.Errorf("%d logins of uid %d are being answered already", perUserAtMost, request.UID)
+	}
+	defer t.broker.leave(request.UID)
 	t.broker.cleaner.remember(request.Config)
+	return t.open(fd, request, peer, began)
+}
+
+func (t *thread) open(fd int, request wire.Request, peer *peer, began time.Time) error {
 	answer := exchange.Answer(t.host(peer), request, peer.pid)
 	defer answer.Close()
 	if errors.Is(answer.Err, view.ErrElsewhere) {
-		t.broker.journal.hungUp(answer.Err)
-		return
+		return answer.Err
 	}
+	// From here on the user's next login finds the namespace.
+	t.broker.hold(answer)
+	answer.Release()
 	if err := exchange.Send(fd, answer); err != nil {
-		answer.TakeBack()
-		answer.Finish()
-		t.broker.journal.hungUp(fmt.Errorf("cannot send the answer: %w", err))
-		return
+		t.broker.registry.End(answer.UID, answer.Session)
+		answer.Revoke()
+		return fmt.Errorf("cannot send the answer: %w", err)
 	}
-	took := time.Since(began)
-	if answer.Hold() {
-		exchange.AwaitHangUp(fd)
-	}
-	answer.Finish()
 	if answer.Session != "" {
-		t.broker.watcher.add(answer.Session, peer.take())
+		t.broker.watcher.add(answer.UID, answer.Session, peer.take())
 	}
-	t.broker.journal.login(request, answer, took)
+	t.broker.journal.login(request, answer, time.Since(began))
+	return nil
 }
 
-func (t *thread) receive(fd int) (wire.Request, error) {
-	err := errors.Join(
-		exchange.SetTimeout(fd, unix.SO_RCVTIMEO, clientPatience),
-		exchange.SetTimeout(fd, unix.SO_SNDTIMEO, clientPatience))
-	if err != nil {
-		return wire.Request{}, fmt.Errorf("cannot set a deadline: %w", err)
-	}
-	message, err := exchange.Receive(fd, t.buffer)
-	if err != nil {
-		return wire.Request{}, fmt.Errorf("cannot receive a request: %w", err)
-	}
-	return wire.DecodeRequest(message)
+// hungUp says that nobody waits for an answer any more.
+func hungUp(fd int) bool {
+	events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(events, 0)
+	return err == nil && n > 0
 }
 
 // host is for one caller. Its view is looked up by pid, and then the process has
@@ -122,6 +168,9 @@ func (t *thread) host(p *peer) session.Host {
 				return nil, view.ErrElsewhere
 			}
 			return v, err
+		},
+		Namespaces: func(records *state.Dir, uid uint32, host *os.File) []*registry.Namespace {
+			return t.broker.registry.Of(records, uid, host)
 		},
 	}
 }

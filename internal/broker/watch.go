@@ -8,55 +8,68 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gotmpns/internal/registry"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 )
 
-// lookAround is how often the records are read again: for sessions that a worker
-// has opened meanwhile, and those whose end nobody has seen.
-const lookAround = time.Minute
+// rescanInterval is how often the records are read again: for sessions that a worker
+// has opened since, and those whose end nobody has seen.
+const rescanInterval = time.Minute
 
-// linger is how long the watcher waits after one process for others to end: nobody
+// coalesce is how long the watcher waits after one process for others to end: nobody
 // waits for it, and logins that are under way need the processors more.
-const linger = 200 * time.Millisecond
+const coalesce = 200 * time.Millisecond
 
-// watcher waits for the login processes of all sessions at once (epoll(7)).
+// watcher waits for the login processes of all sessions at once (epoll(7)), and for the
+// processes that stay in a namespace when its sessions have ended.
 type watcher struct {
-	epoll   int
-	journal *journal
-	ended   func() // called when a session has ended
+	epoll    int
+	journal  *journal
+	registry *registry.Held
+	ended    func(uid uint32) // called when a user may have nothing left
 
 	mu       sync.Mutex
-	sessions map[int]string // by pidfd, which is owned
+	sessions map[int]watched // by pidfd, which is owned
 }
 
-func newWatcher(j *journal, ended func()) (*watcher, error) {
+type watched struct {
+	uid  uint32
+	name string
+}
+
+func newWatcher(j *journal, r *registry.Held, ended func(uint32)) (*watcher, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch processes (epoll_create1): %w", err)
 	}
-	return &watcher{epoll: fd, journal: j, ended: ended, sessions: map[int]string{}}, nil
+	return &watcher{epoll: fd, journal: j, registry: r, ended: ended, sessions: map[int]watched{}}, nil
 }
 
-// add watches the session of that name until the process of pidfd, which it takes
-// over, has ended.
-func (w *watcher) add(session string, pidfd int) {
+// add watches a session until the process of pidfd, which it takes over, has ended.
+func (w *watcher) add(uid uint32, session string, pidfd int) {
 	w.mu.Lock()
-	w.sessions[pidfd] = session
+	w.sessions[pidfd] = watched{uid, session}
 	w.mu.Unlock()
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(pidfd)}
-	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, pidfd, &event); err != nil {
-		w.forget(pidfd) // looking around will find it
+	if w.watch(pidfd) != nil {
+		w.forget(pidfd) // the next scan will find it
 	}
 }
 
-func (w *watcher) forget(pidfd int) (session string) {
+func (w *watcher) watch(pidfd int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(pidfd)}
+	return unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, pidfd, &event)
+}
+
+// forget stops watching; a descriptor that is not a session's is the registry's.
+func (w *watcher) forget(pidfd int) (session watched, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	session = w.sessions[pidfd]
-	delete(w.sessions, pidfd)
-	unix.Close(pidfd) // which takes it out of the epoll, too
-	return session
+	if session, ok = w.sessions[pidfd]; ok {
+		delete(w.sessions, pidfd)
+		unix.Close(pidfd) // which takes it out of the epoll, too
+	}
+	return session, ok
 }
 
 func (w *watcher) run() error {
@@ -67,10 +80,10 @@ func (w *watcher) run() error {
 	next := time.Now()
 	for {
 		if now := time.Now(); !now.Before(next) {
-			if err := w.look(home); err != nil {
+			if err := w.rescan(home); err != nil {
 				w.journal.problem(err)
 			}
-			next = now.Add(lookAround)
+			next = now.Add(rescanInterval)
 		}
 		ended, err := w.wait(time.Until(next), 1)
 		if err != nil {
@@ -79,7 +92,7 @@ func (w *watcher) run() error {
 		if len(ended) == 0 {
 			continue
 		}
-		time.Sleep(linger)
+		time.Sleep(coalesce)
 		if err := w.end(home); err != nil {
 			w.journal.problem(err)
 		}
@@ -105,57 +118,102 @@ func milliseconds(d time.Duration) int {
 	return int((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
 }
 
-// end takes away the records of sessions that have ended. close_session may have
-// done so already.
+// end takes away the records of sessions that have ended, which close_session may have
+// done already, and lets go of namespaces that nobody is in.
 func (w *watcher) end(home *view.Resident) error {
-	records, err := state.Open(home.Host())
+	records, err := state.Open(home.Host().Root)
 	if err != nil {
 		return err
 	}
 	defer records.Close()
-	for {
-		ended, err := w.wait(0, 64)
-		if err != nil || len(ended) == 0 {
-			w.ended()
-			return err
+	ended, err := w.wait(0, 1024)
+	if err != nil {
+		return err
+	}
+	users := map[uint32]bool{}
+	for _, fd := range ended {
+		if session, ok := w.forget(fd); ok {
+			records.RemoveSession(session.name)
+			w.registry.End(session.uid, session.name)
+			users[session.uid] = true
 		}
-		for _, fd := range ended {
-			if session := w.forget(fd); session != "" {
-				records.RemoveSession(session)
-			}
+	}
+	w.release(records, users)
+	return nil
+}
+
+// release is for users of whom a session has ended.
+func (w *watcher) release(records *state.Dir, users map[uint32]bool) {
+	for _, uid := range w.registry.Release() {
+		users[uid] = true
+	}
+	for _, pidfd := range w.registry.Residents() {
+		_ = w.watch(pidfd) // EEXIST: it is watched already
+	}
+	for uid := range users {
+		if w.registry.Holds(uid) || len(records.Living(uid)) > 0 {
+			continue
 		}
+		w.forgetTmpfs(records, uid)
+		records.DropUser(uid)
+		w.ended(uid)
 	}
 }
 
-// look reads the records: it watches who is not watched, and takes away what
+// forgetTmpfs: with a user's last namespace its tmpfs are gone. A login that has come
+// since would have written its record first.
+func (w *watcher) forgetTmpfs(records *state.Dir, uid uint32) {
+	unlock, err := records.LockUser(uid, 0)
+	if err != nil {
+		return // a login is under way, and finds out by itself that they are gone
+	}
+	defer unlock()
+	if len(records.Living(uid)) == 0 && !w.registry.Holds(uid) {
+		records.ForgetTmpfs(uid)
+	}
+}
+
+// rescan reads the records: it watches sessions that are not watched, and takes away what
 // nobody will.
-func (w *watcher) look(home *view.Resident) error {
-	records, err := state.Open(home.Host())
+func (w *watcher) rescan(home *view.Resident) error {
+	records, err := state.Open(home.Host().Root)
 	if err != nil {
 		return err
 	}
 	defer records.Close()
-	watched := map[string]bool{}
-	w.mu.Lock()
-	for _, session := range w.sessions {
-		watched[session] = true
+	users := map[uint32]bool{}
+	for _, uid := range records.Sweep() {
+		users[uid] = true
 	}
-	w.mu.Unlock()
+	known, adopted := w.known(), map[uint32]bool{}
 	for _, session := range records.Sessions() {
-		if watched[session.Name] || !session.Alive {
+		if known[session.Name] {
 			continue
 		}
 		fd, err := unix.PidfdOpen(session.PID, 0)
 		if err != nil {
-			continue // it has ended meanwhile, and is seen to next time
+			continue // it has ended, and is seen to next time
 		}
-		if !records.Lives(session.Name) {
+		if !session.Lives() {
 			unix.Close(fd)
 			continue
 		}
-		w.add(session.Name, fd)
+		if !adopted[session.UID] {
+			adopted[session.UID] = true
+			w.registry.Adopt(records, session.UID, home.Namespace())
+		}
+		w.add(session.UID, session.Name, fd)
 	}
-	records.SweepAll()
-	w.ended() // whoever has ended while nobody was watching
+	w.release(records, users)
 	return nil
+}
+
+func (w *watcher) known() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := make(map[string]bool, len(w.sessions))
+	for _, session := range w.sessions {
+		known[session.name] = true
+	}
+	return known
 }

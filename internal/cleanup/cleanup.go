@@ -20,6 +20,7 @@ import (
 	"gotmpns/internal/instance"
 	"gotmpns/internal/mounts"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/proc"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 )
@@ -137,7 +138,7 @@ func (l living) has(owner instance.Owner) bool {
 func (c *Cleaner) living() living {
 	l := living{users: map[uint32]bool{}, sessions: map[string]bool{}}
 	for _, session := range c.records.Sessions() {
-		if session.Alive {
+		if session.Lives() {
 			l.users[session.UID] = true
 			l.sessions[session.Name] = true
 		}
@@ -156,7 +157,11 @@ func (c *Cleaner) unmounted(due []Due) []Due {
 		return nil
 	}
 	seen := map[uint64]bool{}
-	for pid := range c.records.Processes() {
+	pids, err := proc.All()
+	if err != nil {
+		return nil
+	}
+	for _, pid := range pids {
 		proc := "/proc/" + strconv.Itoa(pid)
 		var st unix.Stat_t
 		if unix.Stat(proc+"/ns/mnt", &st) != nil || seen[st.Ino] {

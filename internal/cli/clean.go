@@ -39,7 +39,7 @@ func clean(out io.Writer, path string, dryRun bool) error {
 	if os.Geteuid() != 0 {
 		return hinted(errors.New("cannot look for what is due: only root can"), "run it as root, or with sudo")
 	}
-	v, err := view.Enter()
+	v, err := view.Enter(os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func clean(out io.Writer, path string, dryRun bool) error {
 	if !cleanup.Wanted(p) {
 		return nil
 	}
-	records, err := state.Open(v.Host)
+	records, err := state.Open(v.Host.Root)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ package exchange
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -21,8 +22,9 @@ import (
 // ErrInternal is a mistake of ours: the thread on which it was met may be anywhere.
 var ErrInternal = errors.New("internal error, please report it")
 
-// holdAtMost is how long a login process that hangs can keep a user's lock.
-const holdAtMost = 10 * time.Second
+// holdAtMost is how long a login process that was stopped keeps other logins of the
+// same user from going on.
+const holdAtMost = time.Second
 
 // BufferSize holds any request, and tells one that is too long.
 const BufferSize = wire.RequestMax + 1
@@ -51,23 +53,23 @@ func Answer(host session.Host, request wire.Request, pid int) (answer *session.A
 // Refuse is an answer that says why there is none.
 func Refuse(err error) *session.Answer {
 	why := wire.Summary{Text: err.Error()}
-	return &session.Answer{Reply: wire.Reply{Status: wire.SessionErr, Entries: []wire.Entry{why}}, Err: err}
+	return &session.Answer{Reply: wire.Reply{Status: wire.SystemErr, Entries: []wire.Entry{why}}, Err: err}
 }
 
-// Send sends an answer with its attachments.
+// Send sends an answer with its descriptors.
 func Send(socket int, answer *session.Answer) error {
 	message, err := answer.Reply.Encode()
-	attachments := answer.Attachments
+	descriptors := answer.Descriptors
 	if err != nil {
-		attachments = nil
+		descriptors = nil
 		if message, err = Refuse(fmt.Errorf("cannot put the answer into words: %w", err)).Reply.Encode(); err != nil {
 			return err
 		}
 	}
 	var rights []byte
-	if len(attachments) > 0 {
-		fds := make([]int, 0, len(attachments))
-		for _, file := range attachments {
+	if len(descriptors) > 0 {
+		fds := make([]int, 0, len(descriptors))
+		for _, file := range descriptors {
 			fds = append(fds, int(file.Fd()))
 		}
 		rights = unix.UnixRights(fds...)
@@ -80,8 +82,8 @@ func Send(socket int, answer *session.Answer) error {
 	}
 }
 
-// AwaitHangUp returns when the login process has committed and closed its end.
-// One that hangs does not keep the others waiting for ever.
+// AwaitHangUp returns when the login process has entered its namespace and closed its
+// end, or after a second: one that was stopped does not keep the others waiting.
 func AwaitHangUp(socket int) {
 	if SetTimeout(socket, unix.SO_RCVTIMEO, holdAtMost) != nil {
 		return
@@ -92,6 +94,45 @@ func AwaitHangUp(socket int) {
 			return
 		}
 	}
+}
+
+// Peer returns the login process at the other end: of a pair of sockets, the one that
+// made it; of a connection, the one that connected (unix(7), SO_PEERCRED).
+func Peer(socket int) (*unix.Ucred, error) {
+	peer, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find out which process asks: %w", err)
+	}
+	if peer.Pid <= 0 {
+		return nil, errors.New("cannot find out which process asks: it is in another pid namespace")
+	}
+	return peer, nil
+}
+
+// EndOnHangUp has the kernel end this process when the other end is closed
+// (fcntl(2), O_ASYNC: SIGIO, whose default is to end): a worker whose login has gone
+// has nothing left to do, whatever it waits for.
+func EndOnHangUp(socket int) error {
+	if _, err := unix.FcntlInt(uintptr(socket), unix.F_SETOWN, os.Getpid()); err != nil {
+		return err
+	}
+	return setAsync(socket, true)
+}
+
+// StayOnHangUp undoes [EndOnHangUp].
+func StayOnHangUp(socket int) error { return setAsync(socket, false) }
+
+func setAsync(socket int, on bool) error {
+	flags, err := unix.FcntlInt(uintptr(socket), unix.F_GETFL, 0)
+	if err != nil {
+		return err
+	}
+	flags &^= unix.O_ASYNC
+	if on {
+		flags |= unix.O_ASYNC
+	}
+	_, err = unix.FcntlInt(uintptr(socket), unix.F_SETFL, flags)
+	return err
 }
 
 // SetTimeout sets SO_RCVTIMEO or SO_SNDTIMEO (socket(7)).

@@ -47,38 +47,41 @@ func (s *Store) configuredBase(name string) (base, error) {
 	if err := unix.Mkdirat(int(parent.Fd()), last, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return base{}, fmt.Errorf("cannot make the base %s: %w", name, err)
 	}
-	return openBase(parent, last)
+	return s.openBaseIn(parent, last)
 }
 
-// namedBase is [Store.configuredBase] for who only looks.
+// namedBase is [Store.configuredBase] without making anything.
 func (s *Store) namedBase(name string) (base, error) {
 	parent, err := s.trustedParent(path.Dir(name))
 	if err != nil {
 		return base{}, err
 	}
 	defer parent.Close()
-	return openBase(parent, path.Base(name))
+	return s.openBaseIn(parent, path.Base(name))
 }
 
-// openBase opens a base and makes sure that it is root's alone.
-func openBase(parent *os.File, name string) (base, error) {
-	dir, err := mountfd.OpenDir(parent, name)
+// openBaseIn opens a base and makes sure that it is root's alone.
+func (s *Store) openBaseIn(parent *os.File, name string) (base, error) {
+	dir, err := s.view.Host.OpenBelow(parent, name)
 	if err != nil {
 		return base{}, err
 	}
 	info, err := mountfd.Stat(dir)
-	if err != nil {
-		return base{}, err
+	if err == nil {
+		if why := unfit(info); why != "" {
+			err = fmt.Errorf("cannot use the base %s: %s; it has to belong to root with mode 0700", dir.Name(), why)
+		}
 	}
-	if why := unfit(info); why != "" {
-		return base{}, fmt.Errorf("cannot use the base %s: %s; it has to belong to root with mode 0700", dir.Name(), why)
+	if err != nil {
+		dir.Close()
+		return base{}, err
 	}
 	return base{dir, info}, nil
 }
 
 func (s *Store) trustedParent(name string) (*os.File, error) {
 	for at := name; ; at = path.Dir(at) {
-		dir, err := mountfd.OpenDir(s.view.Host, at)
+		dir, err := s.view.Host.Open(at)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +95,7 @@ func (s *Store) trustedParent(name string) (*os.File, error) {
 				"so others than root can replace what is in it", at, info.UID, info.Mode)
 		}
 		if at == "/" {
-			return mountfd.OpenDir(s.view.Host, name)
+			return s.view.Host.Open(name)
 		}
 	}
 }
@@ -111,20 +114,18 @@ func unfit(info mountfd.Info) string {
 }
 
 // randomBase opens the base on the target's own file system, which only the
-// record knows by name; where that no longer fits, a new one is made.
+// record knows by name; where that no longer fits, a new one is made. Two logins
+// that do so at once make two: the first one recorded is used by both.
 func (s *Store) randomBase(target Target) (base, error) {
-	if b, _ := s.recordedBase(target); b.dir != nil {
-		return b, nil
-	}
-	if err := s.lock(); err != nil {
-		return base{}, err
-	}
-	b, why := s.recordedBase(target) // somebody may have been quicker
+	b, name, why := s.recordedBase(target)
 	if b.dir != nil {
 		return b, nil
 	}
 	if why != "" {
-		s.remark("the base of %s is made anew: %s; what was in it is out of reach", target.Path, why)
+		if err := s.state.ForgetBase(target.Path, name); err != nil {
+			return base{}, err
+		}
+		s.remark("the base of %s is replaced: %s; what was in it is out of reach", target.Path, why)
 	}
 	return s.newBase(target)
 }
@@ -140,34 +141,53 @@ func (s *Store) SeesBase(target Target, configured string) bool {
 }
 
 // HasBase says that target has had a base on its own file system since boot.
-func (s *Store) HasBase(target string) bool {
-	_, ok := s.state.Base(target)
-	return ok
-}
+func (s *Store) HasBase(target string) bool { return s.state.Base(target) != "" }
 
-// recordedBase returns no base where there is none to be used, and why not
-// where there should have been one.
-func (s *Store) recordedBase(target Target) (base, string) {
-	record, ok := s.state.Base(target.Path)
-	if !ok {
-		return base{}, ""
+// recordedBase returns no base where there is none to be used; name is what is
+// recorded, and why says why that does not fit.
+func (s *Store) recordedBase(target Target) (b base, name, why string) {
+	name = s.state.Base(target.Path)
+	if name == "" {
+		return base{}, "", ""
 	}
-	b, err := openBase(target.Dir, record.Name)
+	// Where others could rename root's directory, it proves nothing.
+	if err := canHoldBase(target); err != nil {
+		return base{}, name, err.Error()
+	}
+	b, err := s.openBaseIn(target.Dir, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return base{}, record.Name + " is gone"
+		return base{}, name, name + " is gone"
 	case err != nil:
-		return base{}, err.Error()
-	case b.info.ID != record.ID:
-		return base{}, record.Name + " is not the directory that was made"
+		return base{}, name, err.Error()
+	case b.info.MountRoot:
+		b.dir.Close()
+		return base{}, name, "something is mounted on " + name
 	}
-	return b, ""
+	return b, name, ""
 }
 
+// newBase makes a base, or takes the one that another login has just made.
 func (s *Store) newBase(target Target) (base, error) {
 	if err := canHoldBase(target); err != nil {
 		return base{}, err
 	}
+	made, err := makeBase(target)
+	if err != nil {
+		return base{}, err
+	}
+	name, err := s.state.SetBase(target.Path, made)
+	if name != made {
+		// Nobody knows it yet: it is ours to take back.
+		_ = unix.Unlinkat(int(target.Dir.Fd()), made, unix.AT_REMOVEDIR)
+	}
+	if err != nil {
+		return base{}, err
+	}
+	return s.openBaseIn(target.Dir, name)
+}
+
+func makeBase(target Target) (string, error) {
 	const tries = 8
 	for range tries {
 		name := prefix + state.Random()
@@ -176,15 +196,11 @@ func (s *Store) newBase(target Target) (base, error) {
 			continue
 		}
 		if err != nil {
-			return base{}, fmt.Errorf("cannot make the base %s/%s: %w", target.Path, name, err)
+			return "", fmt.Errorf("cannot make the base %s/%s: %w", target.Path, name, err)
 		}
-		b, err := openBase(target.Dir, name)
-		if err != nil {
-			return base{}, err
-		}
-		return b, s.state.SetBase(target.Path, state.Base{Name: name, ID: b.info.ID})
+		return name, nil
 	}
-	return base{}, fmt.Errorf("cannot make a base in %s: all %d names tried were taken", target.Path, tries)
+	return "", fmt.Errorf("cannot make a base in %s: all %d names tried were taken", target.Path, tries)
 }
 
 // canHoldBase wants a directory in which only root can rename root's own.

@@ -4,15 +4,19 @@
 // A base is a directory that only root can enter; in it, each user has an
 // instance, named by uid, and beside it a symbolic link UID.user to the name it
 // was made for (a link, because it is written in one go and nobody follows it).
-// Both are verified each time. What fails is refused, never mended: somebody
+// Both are verified each time. What fails is refused, never repaired: somebody
 // has been at it, and only a person can say who. The one exception is a base or
 // an instance that is plainly no longer ours to use; a new one is made then, and
 // the old one stays where it is, out of everybody's reach.
 //
 // An instance looks like its target: same owner, same mode (root and 1777 for
-// /tmp), same SELinux label, so that programs with another uid work inside.
+// /tmp), same SELinux label, so that programs with another uid work inside. It bears
+// a mark (an extended attribute that only root can write) with the uid it is for: by
+// that it is known wherever it is mounted, also when its directory has been removed.
 //
-// Everything is done by descriptor, on the thread that entered the host's view.
+// Everything is done by descriptor, on the thread that entered the host's view. What
+// a login makes it makes under another name, and renames it into place: whoever
+// comes second takes the first's. Nothing is removed by a login.
 package instance
 
 import (
@@ -22,6 +26,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,9 +43,9 @@ type Target struct {
 	Info mountfd.Info
 }
 
-// OpenTarget looks at path below root as a target; its Dir is the caller's to close.
-func OpenTarget(root *os.File, path string) (Target, error) {
-	dir, err := mountfd.Open(root, path)
+// OpenTarget looks at path in a tree as a target; its Dir is the caller's to close.
+func OpenTarget(tree mountfd.Tree, path string) (Target, error) {
+	dir, err := tree.Open(path)
 	if err != nil {
 		return Target{}, err
 	}
@@ -62,20 +67,32 @@ type Owner struct {
 func (o Owner) name() string {
 	name := strconv.FormatUint(uint64(o.UID), 10)
 	if o.Session != "" {
-		name += "." + o.Session
+		_, file, _ := strings.Cut(o.Session, "/") // the record is UID/FILE
+		name += "." + file
 	}
 	return name
+}
+
+// mark is what an instance bears. The random part tells one tmpfs from another.
+func (o Owner) mark() string {
+	return strconv.FormatUint(uint64(o.UID), 10) + " " + state.Random() + state.Random()
+}
+
+// MarkedFor says whose instance a mark is on.
+func MarkedFor(mark string) (uid uint32, ok bool) {
+	number, _, _ := strings.Cut(mark, " ")
+	n, err := strconv.ParseUint(number, 10, 32)
+	return uint32(n), err == nil
 }
 
 // Store makes and finds instances for one login.
 type Store struct {
 	Remarks []string // what somebody should know, for the log
-	Hold    bool     // Close has to wait until the login process has committed
 
-	view       *view.View
-	state      *state.Dir
-	unlock     func()
-	unlockUser func()
+	view   *view.View
+	state  *state.Dir
+	unlock func()
+	busy   error // why there is no lock to be had
 }
 
 // NewStore serves one login.
@@ -83,44 +100,28 @@ func NewStore(v *view.View, s *state.Dir) *Store {
 	return &Store{view: v, state: s}
 }
 
-// Done lets others make bases and instances; what has to wait for the login
-// process's commit goes with [Store.Close].
-func (s *Store) Done() {
-	if !s.Hold {
-		s.Close()
-		return
-	}
-	release(&s.unlock)
-}
-
-// Close lets go of everything.
+// Close lets other logins of the same user make what this one was making.
 func (s *Store) Close() {
-	release(&s.unlock)
-	release(&s.unlockUser)
-}
-
-func release(unlock *func()) {
-	if *unlock != nil {
-		(*unlock)()
-		*unlock = nil
+	if s.unlock != nil {
+		s.unlock()
+		s.unlock = nil
 	}
 }
 
-// lock is taken once and kept: what is made for this login is of one piece.
-func (s *Store) lock() (err error) {
-	if s.unlock == nil {
-		s.unlock, err = s.state.Lock()
-	}
-	return err
-}
+// Locked says that other logins of the user wait until [Store.Close].
+func (s *Store) Locked() bool { return s.unlock != nil }
 
-// LockUser comes before any other lock, or two logins would wait for each other. It
-// is for a user whose tmpfs may have to be made.
-func (s *Store) LockUser(uid uint32) (err error) {
-	if s.unlockUser == nil {
-		s.unlockUser, err = s.state.LockUser(uid)
+// lockAtMost is how long a login waits for another one of the same user: that one
+// makes a few directories, and may have been stopped by its user.
+const lockAtMost = time.Second
+
+// Lock keeps other logins of the user from making the same, until [Store.Close]. The
+// error is [state.ErrBusy] where another one does not finish in time.
+func (s *Store) Lock(uid uint32) error {
+	if s.unlock == nil && s.busy == nil { // who has waited once does not wait again
+		s.unlock, s.busy = s.state.LockUser(uid, lockAtMost)
 	}
-	return err
+	return s.busy
 }
 
 func (s *Store) remark(format string, args ...any) {
@@ -145,7 +146,13 @@ func (s *Store) Directory(target Target, configured string, owner Owner) (*os.Fi
 	if dir, err := s.find(b, target, owner); dir != nil || err != nil {
 		return dir, err
 	}
-	if err := s.lock(); err != nil {
+	return s.make(b, target, owner)
+}
+
+// make is for the first login of a user, and for the first one of another user with
+// that uid.
+func (s *Store) make(b base, target Target, owner Owner) (*os.File, error) {
+	if err := s.Lock(owner.UID); err != nil {
 		return nil, err
 	}
 	if dir, err := s.find(b, target, owner); dir != nil || err != nil {
@@ -164,24 +171,20 @@ func (s *Store) Directory(target Target, configured string, owner Owner) (*os.Fi
 	return dir, err
 }
 
-// Verify says why [Store.Directory] would refuse the owner's instance as things
-// are. It makes nothing; what is not there yet is fit.
-func (s *Store) Verify(target Target, configured string, owner Owner) error {
+// Existing returns the owner's instance as [Store.Directory] would, and nil where one
+// would have to be made. It makes nothing.
+func (s *Store) Existing(target Target, configured string, owner Owner) (*os.File, error) {
 	b, err := s.existingBase(target, configured)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return nil, nil
 	case err != nil:
-		return err
+		return nil, err
 	case b.dir == nil:
-		return canHoldBase(target)
+		return nil, canHoldBase(target)
 	}
 	defer b.dir.Close()
-	dir, err := s.find(b, target, owner)
-	if dir != nil {
-		dir.Close()
-	}
-	return err
+	return s.find(b, target, owner)
 }
 
 // find returns the instance where there is one that is the owner's, and
@@ -236,7 +239,7 @@ func verify(dir *os.File, b base, target Target) error {
 	want := target.Info
 	switch {
 	case !info.IsDir():
-		return fmt.Errorf("cannot use the instance %s: it is not a directory; remove it, it will be made anew", dir.Name())
+		return fmt.Errorf("cannot use the instance %s: it is not a directory; remove it, and it will be made again", dir.Name())
 	case info.Device != b.info.Device || info.MountRoot:
 		return fmt.Errorf("cannot use the instance %s: something is mounted there; unmount it", dir.Name())
 	case info.UID != want.UID || info.GID != want.GID || info.Mode != want.Mode:
@@ -273,7 +276,7 @@ func (s *Store) create(b base, target Target, owner Owner) error {
 	if err := unix.Mkdirat(fd, temporary, 0o700); err != nil {
 		return fmt.Errorf("cannot make an instance in %s: %w", b.dir.Name(), err)
 	}
-	err := resemble(b.dir, temporary, target)
+	err := resemble(b.dir, temporary, target, owner)
 	if err == nil {
 		err = unix.Symlinkat(owner.User, fd, owner.name()+".user")
 	}
@@ -287,13 +290,18 @@ func (s *Store) create(b base, target Target, owner Owner) error {
 	return nil
 }
 
-// resemble gives a directory the target's owner, mode and label.
-func resemble(parent *os.File, name string, target Target) error {
+// resemble gives a directory the target's owner, mode and label, and the owner's mark.
+func resemble(parent *os.File, name string, target Target, owner Owner) error {
 	dir, err := mountfd.ReadDir(parent, name)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
+	// A file system without room for a mark (NFS) is no reason to refuse a login:
+	// there, the name of the directory has to do (see [Store.OwnerOf]).
+	if err := mountfd.SetMark(dir, owner.mark()); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
 	if err := unix.Fchown(int(dir.Fd()), int(target.Info.UID), int(target.Info.GID)); err != nil {
 		return err
 	}
@@ -316,57 +324,29 @@ func labelOf(target Target) (string, error) {
 	return mountfd.SELinuxLabel(readable), nil
 }
 
-// OwnerOf says whose instance of target a directory is, by its identity.
-func (s *Store) OwnerOf(target Target, configured string, id mountfd.ID) (uid uint32, found bool) {
-	if t, ok := s.state.FindTmpfs(target.Path, id); ok {
-		return t.UID, true
-	}
-	b, err := s.existingBase(target, configured)
-	if err != nil || b.dir == nil {
-		return 0, false
-	}
-	defer b.dir.Close()
-	if b.info.Device != id.Device {
-		return 0, false
-	}
-	names, err := b.names()
-	if err != nil {
-		return 0, false
-	}
-	for _, name := range names {
-		if uid, ok := uidOf(name); ok && isFile(b.dir, name, id) {
-			return uid, true
-		}
-	}
-	return 0, false
-}
-
 // existingBase opens a base where there is one, and makes none.
 func (s *Store) existingBase(target Target, configured string) (base, error) {
 	if configured != "" {
 		return s.namedBase(configured)
 	}
-	b, _ := s.recordedBase(target)
+	b, _, _ := s.recordedBase(target)
 	return b, nil
 }
 
-// uidOf takes the uid from an instance's name, of a session's or set aside
-// among them, but not from the link beside it.
-func uidOf(name string) (uint32, bool) {
-	if strings.HasSuffix(name, ".user") {
-		return 0, false
-	}
-	number, _, _ := strings.Cut(name, ".")
-	uid, err := strconv.ParseUint(number, 10, 32)
-	return uint32(uid), err == nil
-}
-
-func isFile(dir *os.File, name string, id mountfd.ID) bool {
-	f, err := mountfd.Open(dir, name)
+// Attachable makes a detached mount of an instance of kind directory, as strict as
+// the target's own mount.
+func Attachable(dir *os.File, target Target) (*os.File, error) {
+	flags, err := mountfd.Flags(target.Dir)
 	if err != nil {
-		return false
+		return nil, err
 	}
-	defer f.Close()
-	info, err := mountfd.Stat(f)
-	return err == nil && info.ID == id
+	mount, err := mountfd.Clone(dir, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := mountfd.AddFlags(mount, flags, false); err != nil {
+		mount.Close()
+		return nil, fmt.Errorf("%w (for %s)", err, target.Path)
+	}
+	return mount, nil
 }

@@ -1,15 +1,12 @@
 package instance
 
 import (
-	"iter"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
-	"gotmpns/internal/view"
 )
 
 // Listed is an instance of kind directory, as its name and the link beside it
@@ -56,20 +53,6 @@ func (s *Store) describe(b base, name string) Listed {
 		dir.Close()
 	}
 	return l
-}
-
-// HolderOfTmpfs finds a process that has a recorded tmpfs at target, and returns
-// its directory in /proc; the empty string where there is none.
-func (s *Store) HolderOfTmpfs(target Target, uid uint32, id mountfd.ID) string {
-	for _, pids := range [...]iter.Seq[int]{s.state.PIDs(uid), s.state.Processes()} {
-		for pid := range pids {
-			proc := "/proc/" + strconv.Itoa(pid)
-			if view.IsOwnedByUs(proc) && shows(proc, target, id) {
-				return proc
-			}
-		}
-	}
-	return ""
 }
 
 // Usage is how much is in a directory.

@@ -92,7 +92,7 @@ func (s *Store) Retire(target Target, configured string, idle Idle, stillIdle fu
 }
 
 func (s *Store) retire(b base, idle Idle, stillIdle func() bool) (string, error) {
-	unlock, err := s.state.Lock()
+	unlock, err := s.state.LockUser(idle.UID, lockAtMost)
 	if err != nil {
 		return "", err
 	}

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gotmpns/internal/view"
+	"gotmpns/internal/proc"
 )
 
 // ErrNoSession says that a user has no session that could be entered.
@@ -39,7 +39,7 @@ func (inv Inventory) enter(s Session) (bool, error) {
 	defer ns.Close()
 	var st unix.Stat_t
 	// The same namespace as in the inventory: the pid may be another's by now.
-	if unix.Fstat(fd, &st) != nil || st.Ino != s.Namespace || !inv.records.Lives(s.Name) || !view.OwnedByUs(ns) {
+	if unix.Fstat(fd, &st) != nil || st.Ino != s.Namespace || !proc.Is(s.PID, s.start) || !proc.OwnedByUs(ns) {
 		return false, nil
 	}
 	if err := unix.Setns(fd, unix.CLONE_NEWNS); err != nil {

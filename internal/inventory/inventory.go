@@ -7,6 +7,7 @@
 package inventory
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/mounts"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/proc"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 )
@@ -46,6 +48,7 @@ type Session struct {
 	Places    []Place
 	Proc      string // the directory in /proc of a thread that is in it; empty: none is
 	table     mounts.Table
+	start     string // of the process PID
 }
 
 // Place is a target in a session.
@@ -87,15 +90,15 @@ const TmpfsSource = instance.TmpfsSource
 // host. It binds the calling goroutine to its thread and moves that into the
 // namespace of pid 1 (see [view.Enter]).
 func Take(p policy.Policy) (Inventory, error) {
-	v, err := view.Enter()
+	v, err := view.Enter(os.Getpid())
 	if err != nil {
 		return Inventory{}, err
 	}
-	records, err := state.Look(v.Host)
+	records, err := state.Look(v.Host.Root)
 	if err != nil {
 		return Inventory{}, err
 	}
-	t := taker{view: v, store: instance.NewStore(v, records), Inventory: Inventory{records: records}}
+	t := taker{view: v, store: instance.NewStore(v, records), seen: map[string]bool{}, Inventory: Inventory{records: records}}
 	if t.host, err = mounts.Read("/proc/thread-self"); err != nil {
 		return Inventory{}, err
 	}
@@ -107,6 +110,7 @@ func Take(p policy.Policy) (Inventory, error) {
 type taker struct {
 	view  *view.View
 	store *instance.Store
+	seen  map[string]bool // devices of tmpfs that are listed
 	Inventory
 }
 
@@ -122,9 +126,6 @@ func (t *taker) instances(p policy.Policy) {
 	}
 	for target := range bases {
 		t.directories(target, "")
-	}
-	for _, tmpfs := range t.records.AllTmpfs() {
-		t.tmpfs(tmpfs)
 	}
 }
 
@@ -154,7 +155,7 @@ func (t *taker) strays(target instance.Target) {
 		return
 	}
 	defer dir.Close()
-	recorded := t.records.Bases()[target.Path].Name
+	recorded := t.records.Base(target.Path)
 	names, _ := dir.Readdirnames(-1)
 	slices.Sort(names)
 	for _, name := range names {
@@ -164,25 +165,51 @@ func (t *taker) strays(target instance.Target) {
 	}
 }
 
-// tmpfs lists one that is still mounted somewhere: the record may outlive it.
-func (t *taker) tmpfs(record state.Tmpfs) {
-	target, ok := t.target(record.Target)
+// tmpfs lists those of a session that no other session has been seen with.
+func (t *taker) tmpfs(s Session) {
+	for _, p := range s.Places {
+		if p.Kind != Tmpfs {
+			continue
+		}
+		m := s.table.At(p.Target)
+		device := fmt.Sprintf("%d:%d", m.Major, m.Minor)
+		if t.seen[device] {
+			continue
+		}
+		t.seen[device] = true
+		found := Instance{User: s.User, UID: s.UID, Target: p.Target, Kind: Tmpfs, Host: p.Reach}
+		if !t.isShared(s.UID, p) {
+			found.Session = s.Name
+		}
+		var st unix.Statfs_t
+		if unix.Statfs(p.Reach, &st) == nil {
+			found.Usage.Bytes = (st.Blocks - st.Bfree) * uint64(st.Bsize)
+		}
+		t.Instances = append(t.Instances, found)
+	}
+}
+
+// isShared says whether a tmpfs is the one of all sessions of the user.
+func (t *taker) isShared(uid uint32, p Place) bool {
+	record, ok := t.records.Tmpfs(p.Target, uid)
 	if !ok {
-		return
+		return false
 	}
-	proc := t.store.HolderOfTmpfs(target, record.UID, record.ID)
-	if proc == "" {
-		return
+	dir, err := os.Open(p.Reach)
+	if err != nil {
+		return false
 	}
-	found := Instance{
-		User: record.User, UID: record.UID, Session: record.Session, Target: record.Target,
-		Kind: Tmpfs, Host: proc + "/root" + record.Target,
+	defer dir.Close()
+	return mountfd.Mark(dir) == record.Mark
+}
+
+func isOwnedByUs(path string) bool {
+	ns, err := proc.OpenNamespace(path + "/ns/mnt")
+	if err != nil {
+		return false
 	}
-	var st unix.Statfs_t
-	if unix.Statfs(found.Host, &st) == nil {
-		found.Usage.Bytes = (st.Blocks - st.Bfree) * uint64(st.Bsize)
-	}
-	t.Instances = append(t.Instances, found)
+	defer ns.Close()
+	return proc.OwnedByUs(ns)
 }
 
 func (t *taker) target(path string) (instance.Target, bool) {
@@ -192,20 +219,21 @@ func (t *taker) target(path string) (instance.Target, bool) {
 
 func (t *taker) sessions() {
 	for _, r := range t.records.Sessions() {
-		if !r.Alive {
+		if !r.Lives() {
 			t.Ended++
 			continue
 		}
 		s := Session{
 			Name: r.Name, User: r.User, UID: r.UID, Service: r.Service, TTY: r.TTY, RHost: r.RHost,
-			PID: r.PID, Since: r.Since,
+			PID: r.PID, Since: r.Since, start: r.Start,
 		}
 		s.find(namespaceOf("/proc/thread-self"))
 		for _, target := range r.Targets {
 			s.Places = append(s.Places, t.place(s, target))
 		}
-		if t.records.Lives(r.Name) { // or its pid is another's by now
+		if r.Lives() { // or its pid is another's by now
 			t.Sessions = append(t.Sessions, s)
+			t.tmpfs(s)
 		}
 	}
 }
@@ -219,10 +247,10 @@ func (s *Session) find(host uint64) {
 		return
 	}
 	for _, task := range tasks {
-		proc := "/proc/" + strconv.Itoa(s.PID) + "/task/" + task.Name()
-		if n := namespaceOf(proc); n != 0 && n != host && view.IsOwnedByUs(proc) {
-			s.Namespace, s.Proc = n, proc
-			s.table, _ = mounts.Read(proc)
+		thread := "/proc/" + strconv.Itoa(s.PID) + "/task/" + task.Name()
+		if n := namespaceOf(thread); n != 0 && n != host && isOwnedByUs(thread) {
+			s.Namespace, s.Proc = n, thread
+			s.table, _ = mounts.Read(thread)
 			return
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"gotmpns/internal/instance"
 	"gotmpns/internal/mounts"
 	"gotmpns/internal/policy"
-	"gotmpns/internal/state"
+	"gotmpns/internal/proc"
 )
 
 // Own makes an inventory of what a plain user can know: the namespaces of one's
@@ -55,17 +55,17 @@ func ownNamespaces(uid uint32) []Session {
 		if err != nil {
 			continue
 		}
-		proc := "/proc/" + entry.Name()
+		directory := "/proc/" + entry.Name()
 		var st unix.Stat_t
-		if unix.Stat(proc, &st) != nil || st.Uid != uid {
+		if unix.Stat(directory, &st) != nil || st.Uid != uid {
 			continue
 		}
-		number := namespaceOf(proc)
+		number := namespaceOf(directory)
 		if seen, ok := byNumber[number]; number == 0 || ok && seen.PID < pid {
 			continue
 		}
-		if table, err := mounts.Read(proc); err == nil {
-			byNumber[number] = Session{PID: pid, Since: began(proc), Namespace: number, Proc: proc, table: table}
+		if table, err := mounts.Read(directory); err == nil {
+			byNumber[number] = Session{PID: pid, Since: began(pid), Namespace: number, Proc: directory, table: table}
 		}
 	}
 	sessions := make([]Session, 0, len(byNumber))
@@ -77,15 +77,11 @@ func ownNamespaces(uid uint32) []Session {
 }
 
 // began says when a process began, and is zero where that is not to be had.
-func began(proc string) time.Time {
+func began(pid int) time.Time {
 	const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture of ours
 	var now unix.Timespec
-	text, err := os.ReadFile(proc + "/stat")
+	start, err := proc.Began(pid)
 	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
-		return time.Time{}
-	}
-	start, err := state.StartTimeIn(string(text))
-	if err != nil {
 		return time.Time{}
 	}
 	ticks, err := strconv.ParseInt(start, 10, 64)

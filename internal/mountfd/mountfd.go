@@ -62,31 +62,42 @@ func OpenRegular(dir *os.File, path string) (*os.File, error) {
 }
 
 func open(dir *os.File, path string, flags uint64) (*os.File, error) {
-	relative := strings.TrimLeft(path, "/")
+	name := join(dir, path)
+	fd, err := openat2(int(dir.Fd()), strings.TrimLeft(path, "/"), flags, 0)
+	if err != nil {
+		return nil, openError(name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// openat2 opens relative below the directory dir: no component may be a symbolic
+// link or lead above it. An empty path is the directory itself.
+func openat2(dir int, relative string, flags, resolve uint64) (int, error) {
 	if relative == "" {
 		relative = "."
 	}
 	// Not O_NOFOLLOW: with O_PATH it would open a link instead of refusing it.
 	how := unix.OpenHow{
 		Flags:   flags | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		Resolve: resolve | unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	name := join(dir, path)
 	for {
-		fd, err := unix.Openat2(int(dir.Fd()), relative, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), name), nil
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue // EAGAIN: a rename elsewhere made RESOLVE_BENEATH uncertain
-		case errors.Is(err, unix.ELOOP):
-			return nil, fmt.Errorf("cannot open %s: it is, or passes through, a symbolic link: %w", name, err)
-		case errors.Is(err, unix.ENOSYS):
-			return nil, fmt.Errorf("cannot open %s (openat2): %w%s", name, err, kernelHint(err))
-		default:
-			return nil, fmt.Errorf("cannot open %s: %w", name, err)
+		fd, err := unix.Openat2(dir, relative, &how)
+		// EAGAIN: a rename elsewhere made RESOLVE_BENEATH uncertain.
+		if err == nil || !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+			return fd, err
 		}
 	}
+}
+
+func openError(name string, err error) error {
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return fmt.Errorf("cannot open %s: it is, or passes through, a symbolic link: %w", name, err)
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("cannot open %s (openat2): %w%s", name, err, kernelHint(err))
+	}
+	return fmt.Errorf("cannot open %s: %w", name, err)
 }
 
 // join names a file for people; nothing is opened by this name.
@@ -106,12 +117,31 @@ func Root() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "/"), nil
 }
 
+// peek is for statx(2): nobody is asked, what the kernel knows has to do. A FUSE
+// server that never answers cannot be waited for then.
+const peek = unix.AT_EMPTY_PATH | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
+
+// Here opens the calling thread's working directory as a place; name is what errors
+// call it.
+func Here(name string) (*os.File, error) {
+	fd, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the working directory %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // Stat asks for the attributes of an open file.
-func Stat(f *os.File) (Info, error) {
+func Stat(f *os.File) (Info, error) { return stat(f, unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT) }
+
+// Peek is [Stat] for a file that may lie on a user's own file system: identity, type
+// and whether it is a mount's root are the kernel's word, owner and mode the user's.
+func Peek(f *os.File) (Info, error) { return stat(f, peek) }
+
+func stat(f *os.File, flags int) (Info, error) {
 	var st unix.Statx_t
 	const mask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID | unix.STATX_INO
-	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, mask, &st)
-	if err != nil {
+	if err := unix.Statx(int(f.Fd()), "", flags, mask, &st); err != nil {
 		return Info{}, fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
 	}
 	return Info{
@@ -144,6 +174,24 @@ func Flags(f *os.File) (uint64, error) {
 	return attr, nil
 }
 
+// FlagNames returns the names that mount(8) has for attributes.
+func FlagNames(attr uint64) []string {
+	var names []string
+	for _, pair := range [...]struct {
+		attr uint64
+		name string
+	}{
+		{unix.MOUNT_ATTR_NOSUID, "nosuid"},
+		{unix.MOUNT_ATTR_NODEV, "nodev"},
+		{unix.MOUNT_ATTR_NOEXEC, "noexec"},
+	} {
+		if attr&pair.attr != 0 {
+			names = append(names, pair.name)
+		}
+	}
+	return names
+}
+
 // Clone makes a detached bind mount of f, with the mounts below it where
 // recursive is set. f has to lie in the calling thread's mount namespace.
 func Clone(f *os.File, recursive bool) (*os.File, error) {
@@ -158,16 +206,39 @@ func Clone(f *os.File, recursive bool) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// SetAttr changes a detached mount: attributes to add (unix.MOUNT_ATTR_*) and
-// its propagation (unix.MS_SLAVE or unix.MS_PRIVATE).
-func SetAttr(mount *os.File, add uint64, propagation uint64, recursive bool) error {
+// AddFlags makes the mount whose root f is stricter by the attributes given
+// (unix.MOUNT_ATTR_*), with those below it where recursive is set.
+func AddFlags(f *os.File, add uint64, recursive bool) error {
+	if add == 0 {
+		return nil
+	}
+	return setattr(f, unix.MountAttr{Attr_set: add}, recursive)
+}
+
+// SetPropagation sets how the mount whose root f is passes mounts on: unix.MS_SLAVE,
+// MS_PRIVATE or MS_SHARED.
+func SetPropagation(f *os.File, propagation uint64, recursive bool) error {
+	return setattr(f, unix.MountAttr{Propagation: propagation}, recursive)
+}
+
+func setattr(f *os.File, attr unix.MountAttr, recursive bool) error {
 	flags := uint(unix.AT_EMPTY_PATH)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	attr := unix.MountAttr{Attr_set: add, Propagation: propagation}
-	if err := unix.MountSetattr(int(mount.Fd()), "", flags, &attr); err != nil {
-		return fmt.Errorf("cannot set the attributes of the mount of %s (mount_setattr): %w%s", mount.Name(), err, kernelHint(err))
+	if err := unix.MountSetattr(int(f.Fd()), "", flags, &attr); err != nil {
+		return fmt.Errorf("cannot set the attributes of the mount at %s (mount_setattr): %w%s", f.Name(), err, kernelHint(err))
+	}
+	return nil
+}
+
+// Detach takes the topmost mount at target away, with all below it, as soon as nobody
+// uses it (umount2(2), MNT_DETACH).
+func Detach(target *os.File) error {
+	// By the descriptor: the path could lead elsewhere by now.
+	path := "/proc/thread-self/fd/" + strconv.Itoa(int(target.Fd()))
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("cannot detach the mount on %s: %w", target.Name(), err)
 	}
 	return nil
 }
@@ -231,6 +302,35 @@ func tmpfsOptions(t Tmpfs) [][2]string {
 		options = append(options, [2]string{"rootcontext", t.SELinuxLabel})
 	}
 	return options
+}
+
+// markName is the extended attribute in which root alone writes (xattr(7)).
+const markName = "trusted.gotmpns"
+
+// SetMark gives a directory, open for reading, a mark that goes where it goes and
+// ends with it, unlike its number. [unix.EOPNOTSUPP]: the file system has no room
+// for one.
+func SetMark(dir *os.File, mark string) error {
+	if err := unix.Fsetxattr(int(dir.Fd()), markName, []byte(mark), 0); err != nil {
+		return fmt.Errorf("cannot mark %s: %w", dir.Name(), err)
+	}
+	return nil
+}
+
+// Mark reads the mark of the directory at a place; empty where there is none. The
+// place must not lie on a user's own file system ([Tree.Trust]).
+func Mark(place *os.File) string {
+	dir, err := ReadDir(place, ".")
+	if err != nil {
+		return ""
+	}
+	defer dir.Close()
+	var mark [256]byte
+	n, err := unix.Fgetxattr(int(dir.Fd()), markName, mark[:])
+	if err != nil {
+		return ""
+	}
+	return string(mark[:n])
 }
 
 // SELinuxLabel returns the security context of f, which must be open for

@@ -71,33 +71,26 @@ func (c choice) targets() []string {
 	return targets
 }
 
+// hides returns the target that path is, or lies below, in or before the session.
+func (c choice) hides(path string) string {
+	for _, target := range slices.Concat(c.targets(), c.detach) {
+		if path == target || strings.HasPrefix(path, target+"/") {
+			return target
+		}
+	}
+	return ""
+}
+
 func (c choice) outcome(done []string) string {
 	switch {
 	case len(c.targets()) == 0 && len(c.detach) == 0:
-		return "left alone: no rule of the configuration is for this user"
+		return "skipped: no private directories are configured for this user"
 	case len(c.targets()) == 0:
-		return "back to the host's " + strings.Join(c.detach, ", ")
+		return "using the host's " + strings.Join(c.detach, ", ")
 	case done == nil:
 		return "private already: " + strings.Join(c.targets(), ", ")
 	}
 	return "private " + strings.Join(done, ", ")
-}
-
-// resolve makes one of three out of four propagations: auto shares with the
-// host where every target is a mount point of its own and can be cut off alone.
-func (c choice) resolve(mode policy.Propagation) policy.Propagation {
-	if mode != policy.Auto {
-		return mode
-	}
-	for _, target := range c.roots() {
-		if !c.places[target].MountPoint {
-			return policy.Slave
-		}
-	}
-	if len(c.roots()) == 0 {
-		return policy.Slave
-	}
-	return policy.Shared
 }
 
 // roots are the targets that do not lie inside another private one, where the

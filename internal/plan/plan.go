@@ -1,14 +1,19 @@
 // Package plan decides what is to be done for one login.
 //
 // Facts and a policy go in, a plan comes out: no system call, no clock, no
-// global. A plan is data and prints; who reads a file of testdata knows what
-// the kernel will be told. It is whole before the first of it is done: carrying
-// it out may fail, but never adds to it.
+// global. A plan is data and prints: a file of testdata shows what the kernel will be
+// asked for. It is whole before the first of it is done: carrying it out may fail, but
+// never adds to it.
+//
+// A session gets a mount namespace in one of three ways. It joins one that an earlier
+// session of the user made by the same plan (the plan's key says what is the same).
+// Or one is made for it, as a copy of the host's namespace. Or, where the login process
+// comes from a namespace that is neither the host's nor a session's, such as that of a
+// sandboxed service, as a copy of that.
 //
 // There are two readings of a target. Host is what pid 1 sees there. Caller is
 // what the login process sees, which may be a private directory already: the
-// user's own (nothing is left to do), or another's (it is taken away first, so
-// that mounts never stack).
+// user's own (nothing is left to do), or another's (mounts never stack).
 package plan
 
 import (
@@ -29,14 +34,42 @@ const (
 	Others                 // another user's instance
 )
 
+// Origin is the mount namespace that the login process comes from.
+type Origin int
+
+// The origins.
+const (
+	FromHost      Origin = iota
+	FromSession          // of a user whose session it is in
+	FromElsewhere        // a service's own, a container's, one that root made
+)
+
 // Facts is all that a plan depends on besides the policy.
 type Facts struct {
 	Subject    policy.Subject
 	Unknown    []string         // groups of the policy that nobody knows
 	Places     map[string]Place // by target
-	Cwd        string           // of the login process, as a path; empty: not to be had
-	PAMEnv     []Variable       // what PAM will set for the session
-	ProcessEnv []Variable       // what the login process itself passes on
+	Origin     Origin
+	HostShared bool        // the host's / passes mounts on, so that a namespace stays up to date
+	Joinable   []Namespace // of this user, the latest first
+	Holds      string      // another user whose session this process itself has open; empty: none
+	Cwd        Cwd
+	PAMEnv     []Variable // what PAM will set for the session
+	ProcessEnv []Variable // what the login process itself passes on
+}
+
+// Namespace is one that an earlier session of the user has.
+type Namespace struct {
+	Session string // the name of that session's record
+	PID     int    // of its login process
+	Key     string // of the plan that it was made by
+}
+
+// Cwd is the working directory of the login process.
+type Cwd struct {
+	Path    string // empty: not known
+	OnHost  bool   // the host has the same directory at that path
+	Refused string // why it cannot be kept; empty: it can
 }
 
 // Variable is an environment variable.
@@ -46,7 +79,9 @@ type Variable struct{ Name, Value string }
 type Place struct {
 	Err        error // why it cannot be used; the rest is empty then
 	Directory  bool
-	MountPoint bool // on the host a mount begins here
+	MountPoint bool   // on the host a mount begins here
+	Carrier    string // the mount point of the host's mount that it lies on
+	Flags      string // of that mount: such as "nosuid,nodev"
 	Caller     Occupant
 	Shares     map[string]Share  // by name below the target
 	Sources    map[string]Source // of the binds onto this target, by the path of each
@@ -70,6 +105,8 @@ type Source struct {
 type Plan struct {
 	Outcome string // in a few words, for the one line in the log
 	Steps   []Step // none: the session stays where the login process is
+	Key     string // what a later plan has to agree in to join; empty: none may
+	Own     string // why the session gets a namespace of its own; empty: it joins one, or none is made
 	Env     []Setting
 	Targets []string // that the session sees privately
 	Remarks []string // for the log: nothing failed, but somebody should know
@@ -90,38 +127,129 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("cannot make %s private: %s", e.Target, e.Reason) }
 
-// LeftAlone makes the plan for who is exempt, and says whether this is one: no
+// Exempt makes the plan for an exempt user, and says whether this is one: no
 // place has to be looked at for it.
-func LeftAlone(p policy.Policy, f Facts) (Plan, bool) {
+func Exempt(p policy.Policy, f Facts) (Plan, bool) {
 	rule, exempt := firstMatch(p.Exempt, f.Subject)
-	plan := Plan{Outcome: fmt.Sprintf("left alone: exempt by %q", rule)}
+	plan := Plan{Outcome: fmt.Sprintf("skipped: exempt by %q", rule)}
 	plan.remarkUnknown(f)
 	return plan, exempt
 }
 
 // Make makes the plan for one login.
 func Make(p policy.Policy, f Facts) (Plan, error) {
-	if plan, exempt := LeftAlone(p, f); exempt {
+	if plan, exempt := Exempt(p, f); exempt {
 		return plan, nil
 	}
 	var plan Plan
 	plan.remarkUnknown(f)
 	chosen := choose(p, f)
-	if chosen.isInPlace() {
+	switch {
+	case chosen.isInPlace():
 		plan.Outcome = chosen.outcome(nil)
+		return plan, nil
+	case f.Holds != "":
+		// Its open session would become the other user's.
+		plan.Outcome = "skipped: this process has a session of " + f.Holds + " open"
+		plan.remark("the session stays where it is, without a private directory: the same process has a session of %s open, and has one mount namespace for both", f.Holds)
 		return plan, nil
 	}
 	if err := chosen.check(p.Propagation); err != nil {
 		return Plan{}, err
 	}
-	plan.Steps = append(plan.Steps, Unshare{})
-	plan.propagate(p.Propagation, chosen)
-	plan.detach(chosen, p.Propagation)
-	plan.attach(chosen)
-	plan.chdir(f.Cwd, chosen)
-	plan.Env = environment(p.Environment, f, chosen.private)
-	plan.Outcome = chosen.outcome(plan.Targets)
+	plan.cwd(f, chosen)
+	if len(chosen.targets()) == 0 && f.keepsHostView(chosen) {
+		plan.Steps = append([]Step{Return{}}, plan.Steps...)
+		plan.Outcome = chosen.outcome(nil)
+		return plan, nil
+	}
+	plan.settle(f, chosen)
 	return plan, nil
+}
+
+// settle decides between the user's namespace and one to be made.
+func (p *Plan) settle(f Facts, c choice) {
+	chdir := p.Steps
+	p.Steps = nil
+	p.create(f, c)
+	p.Env = environment(c.policy.Environment, f, c.private)
+	p.Outcome = c.outcome(p.Targets)
+	key, own := p.key(f, c)
+	p.Own = own
+	if own == "" {
+		p.Key = key
+		p.Own = p.join(f, key)
+	}
+	p.Steps = append(p.Steps, chdir...)
+}
+
+// join takes the namespace that was made by the same steps, or says why there is none.
+func (p *Plan) join(f Facts, key string) (own string) {
+	for _, n := range f.Joinable {
+		if n.Key == key {
+			p.Steps = []Step{Join{Session: n.Session, User: f.Subject.User, PID: n.PID, Shows: p.Shows()}}
+			return ""
+		}
+	}
+	if len(f.Joinable) == 0 {
+		return "the first session"
+	}
+	return "the other sessions were made by another configuration, group, service or state of the host"
+}
+
+// Shows returns what the session has to have: what is attached for it, or what is there
+// already in the namespace that it joins.
+func (p Plan) Shows() []Attach {
+	var all []Attach
+	for _, step := range p.Steps {
+		switch step := step.(type) {
+		case Attach:
+			all = append(all, step)
+		case Join:
+			all = append(all, step.Shows...)
+		}
+	}
+	return all
+}
+
+// key is what makes two sessions fit for one namespace: the steps by which it is made.
+// Otherwise it says why the session has to have its own.
+func (p *Plan) key(f Facts, c choice) (key, own string) {
+	switch {
+	case !f.keepsHostView(c):
+		return "", "the login comes from a namespace of its own, or its working directory is in no other"
+	case !f.HostShared:
+		return "", "/ is not shared on this host, so later mounts would be missed"
+	case c.policy.Propagation == policy.PropagationPrivate:
+		return "", `propagation = "private"`
+	case slices.ContainsFunc(c.private, func(p policy.Private) bool { return p.Scope == policy.Session }):
+		return "", `scope = "session"`
+	}
+	var text strings.Builder
+	for _, step := range p.Steps {
+		fmt.Fprintln(&text, step)
+	}
+	return text.String(), ""
+}
+
+// create is for a namespace that nobody has yet.
+func (p *Plan) create(f Facts, c choice) {
+	fromCaller := !f.keepsHostView(c)
+	p.Steps = append(p.Steps, Create{FromCaller: fromCaller})
+	p.propagate(c, fromCaller)
+	if fromCaller {
+		p.detach(c)
+	}
+	p.attach(c, fromCaller)
+}
+
+// keepsHostView says that the session's namespace can be the host's or a copy of it,
+// and need not be one of the login process's.
+func (f Facts) keepsHostView(c choice) bool {
+	if f.Origin == FromElsewhere {
+		return false
+	}
+	return f.Cwd.OnHost || f.Cwd.Refused != "" || f.Cwd.Path == "" || c.hides(f.Cwd.Path) != ""
 }
 
 func (p *Plan) remark(format string, args ...any) {
@@ -130,7 +258,7 @@ func (p *Plan) remark(format string, args ...any) {
 
 func (p *Plan) remarkUnknown(f Facts) {
 	for _, name := range f.Unknown {
-		p.remark("the configuration names the group %q, which nobody knows here; nobody is counted in it", name)
+		p.remark("unknown group %q in the configuration; treating it as empty", name)
 	}
 }
 
@@ -151,46 +279,62 @@ func isFor(rules []policy.Rule, s policy.Subject) bool {
 	return matches
 }
 
-// propagate keeps what the session mounts and what it hides from the host.
-func (p *Plan) propagate(mode policy.Propagation, c choice) {
-	switch c.resolve(mode) {
-	case policy.Shared:
-		for _, target := range c.roots() {
-			p.Steps = append(p.Steps, Propagate{Path: target, Mode: policy.PropagationPrivate})
-		}
+// propagate keeps what the session hides from the host. Mounts that are slaves, or
+// private, are made shared again among the session's own, so that containers and
+// sandboxes in it see what is mounted in it later.
+func (p *Plan) propagate(c choice, fromCaller bool) {
+	mode := c.policy.Propagation
+	if fromCaller && mode != policy.PropagationPrivate {
+		// What is detached in a copy must not go where it was copied from.
+		mode = policy.Slave
+	}
+	switch mode {
 	case policy.PropagationPrivate:
 		p.Steps = append(p.Steps, Propagate{Path: "/", Mode: policy.PropagationPrivate, Recursive: true})
+	case policy.Slave:
+		p.Steps = append(p.Steps, Propagate{Path: "/", Mode: policy.Slave, Recursive: true, Peers: true})
 	default:
-		p.Steps = append(p.Steps, Propagate{Path: "/", Mode: policy.Slave, Recursive: true})
+		p.cutOff(c)
+	}
+}
+
+// cutOff concerns the targets alone: one that is a mount point is private in the
+// session, and for one that is not, the mount that carries it, and only that one, takes
+// the host's mounts and gives none back.
+func (p *Plan) cutOff(c choice) {
+	for _, target := range c.roots() {
+		step := Propagate{Path: c.places[target].Carrier, Mode: policy.Slave, Peers: true}
+		if c.places[target].MountPoint {
+			step = Propagate{Path: target, Mode: policy.PropagationPrivate, Peers: true}
+		}
+		if !slices.Contains(p.Steps, Step(step)) {
+			p.Steps = append(p.Steps, step)
+		}
 	}
 }
 
 // detach takes away what another user's session, or another rule, has put
 // there. Mounts below one that goes, go with it.
-func (p *Plan) detach(c choice, mode policy.Propagation) {
+func (p *Plan) detach(c choice) {
 	for _, target := range c.detach {
 		if !below(target, c.detach) {
 			p.Steps = append(p.Steps, Detach{Target: target})
 		}
 	}
-	if len(c.detach) > 0 && c.resolve(mode) == policy.Shared {
-		// What was under it comes to light now, and may be a peer of the host's.
-		for _, target := range c.roots() {
-			p.Steps = append(p.Steps, Propagate{Path: target, Mode: policy.PropagationPrivate})
-		}
-	}
 }
 
 // attach puts everything in place, outer targets before inner ones.
-func (p *Plan) attach(c choice) {
+func (p *Plan) attach(c choice, fromCaller bool) {
+	uncovered := func(target string) bool { return fromCaller && slices.Contains(c.detach, target) }
 	for _, private := range c.private {
 		p.Targets = append(p.Targets, private.Target)
 		p.Steps = append(p.Steps, Attach{
 			Target:    private.Target,
 			Source:    Instance{private},
 			Directory: true,
+			Flags:     c.places[private.Target].Flags,
 			Inside:    outermost(private.Target, c.private),
-			Uncovered: slices.Contains(c.detach, private.Target),
+			Uncovered: uncovered(private.Target),
 		})
 		p.share(private, c.places[private.Target])
 	}
@@ -201,7 +345,7 @@ func (p *Plan) attach(c choice) {
 			Source:    Bind{bind},
 			Directory: c.sourceOf(bind).Directory,
 			Inside:    outermost(bind.Target, c.private),
-			Uncovered: slices.Contains(c.detach, bind.Target),
+			Uncovered: uncovered(bind.Target),
 		})
 	}
 }
@@ -228,14 +372,15 @@ func (p *Plan) share(private policy.Private, place Place) {
 	}
 }
 
-// chdir moves a login process out of a directory that is hidden now, or taken
+// cwd moves a login process out of a directory that is hidden now, or taken
 // away: from there somebody else's files would stay within reach by "..".
-func (p *Plan) chdir(cwd string, c choice) {
-	for _, target := range slices.Concat(p.Targets, c.detach) {
-		if cwd == target || strings.HasPrefix(cwd, target+"/") {
-			p.Steps = append(p.Steps, Chdir{Path: target})
-			return
-		}
+func (p *Plan) cwd(f Facts, c choice) {
+	switch hidden := c.hides(f.Cwd.Path); {
+	case hidden != "":
+		p.Steps = append(p.Steps, Chdir{Path: hidden})
+	case f.Cwd.Refused != "":
+		p.Steps = append(p.Steps, Chdir{Path: "/"})
+		p.remark("the session starts in /, not in %s: %s", f.Cwd.Path, f.Cwd.Refused)
 	}
 }
 

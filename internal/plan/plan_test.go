@@ -36,14 +36,14 @@ var (
 
 // directory is a target that is a plain directory of the host's.
 func directory(change ...func(*Place)) Place {
-	place := Place{Directory: true}
+	place := Place{Directory: true, Carrier: "/"}
 	for _, c := range change {
 		c(&place)
 	}
 	return place
 }
 
-func mountPoint(p *Place) { p.MountPoint = true }
+func mountPoint(p *Place) { p.MountPoint, p.Flags = true, "nosuid,nodev" }
 func own(p *Place)        { p.Caller = Own }
 func others(p *Place)     { p.Caller = Others }
 
@@ -115,15 +115,29 @@ func situations(t *testing.T) map[string]situation {
 		"shared-is-asked-for":      {propagation(policy.Shared), Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
 		"x11-is-shared":            {policy.Default(), Facts{Subject: alice, Places: tmp(directory(shares(".X11-unix", ".ICE-unix")))}},
 		"the-same-user-again":      {policy.Default(), Facts{Subject: alice, Places: tmp(directory(own))}},
-		"from-another-user":        {policy.Default(), Facts{Subject: alice, Places: tmp(directory(others)), Cwd: "/tmp/hers"}},
-		"from-another-user-shared": {policy.Default(), Facts{Subject: alice, Places: tmp(directory(others, mountPoint))}},
-		"root-is-exempt":           {policy.Default(), Facts{Subject: root, Places: tmp(directory(others))}},
+		"from-another-user":        {policy.Default(), Facts{Subject: alice, Origin: FromSession, Places: tmp(directory(others)), Cwd: Cwd{Path: "/tmp/hers"}}},
+		"from-another-user-shared": {policy.Default(), Facts{Subject: alice, Origin: FromSession, Places: tmp(directory(others, mountPoint))}},
+		"from-a-place-that-only-another-session-has": {policy.Default(), Facts{Subject: alice, Origin: FromSession, Places: tmp(directory(others)),
+			Cwd: Cwd{Path: "/mnt/hers"}}},
+		"from-a-sandbox": {policy.Default(), Facts{Subject: alice, Origin: FromElsewhere, HostShared: true, Places: tmp(directory()), Cwd: Cwd{Path: "/", OnHost: true}}},
+		"from-a-users-own-file-system": {policy.Default(), Facts{Subject: alice, Origin: FromSession, HostShared: true, Places: tmp(directory(others)),
+			Cwd: Cwd{Path: "/home/bob/mnt", Refused: "a user's own file system (FUSE) is mounted there"}}},
+		"a-process-that-holds-another-session": {policy.Default(), Facts{Subject: alice, Origin: FromSession, Holds: "bob", Places: tmp(directory(others))}},
+		"join": {policy.Default(), Facts{Subject: alice, HostShared: true, Places: tmp(directory(shares(".X11-unix"))), Joinable: []Namespace{
+			{Session: "1000/9-9-9", PID: 9, Key: "made by another plan"}, {Session: "1000/1234-5-6", PID: 1234, Key: key(t, policy.Default(), tmp(directory(shares(".X11-unix"))))}}}},
+		"join-from-another-user-below-a-target": {policy.Default(), Facts{Subject: alice, Origin: FromSession, HostShared: true, Places: tmp(directory(others)),
+			Cwd: Cwd{Path: "/tmp/hers"}, Joinable: []Namespace{{Session: "1000/1234-5-6", PID: 1234, Key: key(t, policy.Default(), tmp(directory()))}}}},
+		"x-server-started-since": {policy.Default(), Facts{Subject: alice, HostShared: true, Places: tmp(directory(shares(".X11-unix"))), Joinable: []Namespace{
+			{Session: "1000/1234-5-6", PID: 1234, Key: key(t, policy.Default(), tmp(directory()))}}}},
+		"the-host-is-private": {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Joinable: []Namespace{
+			{Session: "1000/1234-5-6", PID: 1234, Key: key(t, policy.Default(), tmp(directory()))}}}},
+		"root-is-exempt": {policy.Default(), Facts{Subject: root, Places: tmp(directory(others))}},
 		"exempt-by-group": {with(func(p *policy.Policy) { p.Exempt = rules(t, "@staff") }),
 			Facts{Subject: group("staff"), Unknown: []string{"stuff"}, Places: tmp(directory())}},
 		"not-for-this-user": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t, "bob") })),
 			Facts{Subject: alice, Places: tmp(directory())}},
 		"not-for-this-user-from-another": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t, "bob") })),
-			Facts{Subject: alice, Places: tmp(directory(others)), Cwd: "/tmp"}},
+			Facts{Subject: alice, Origin: FromSession, Places: tmp(directory(others)), Cwd: Cwd{Path: "/tmp"}}},
 		"for-nobody": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t) })),
 			Facts{Subject: alice, Places: tmp(directory())}},
 		"a-tmpfs-of-the-session": {privates(target("/tmp", func(p *policy.Private) {
@@ -144,11 +158,11 @@ func situations(t *testing.T) map[string]situation {
 			"/tmp": directory(), "/tmp/x": {Err: errors.New("there is none"), Sources: map[string]Source{"/srv/x": {Directory: true}}}}}},
 		"bind-in-place-already": {binds(hosts(false, false)), Facts{Subject: alice, Places: map[string]Place{
 			"/tmp": directory(own), "/etc/hosts": directory(file, source(labHosts, Source{InPlace: true}))}}},
-		"bind-of-another-is-taken-away": {binds(hosts(false, false, "bob")), Facts{Subject: alice, Places: map[string]Place{
+		"bind-of-another-is-taken-away": {binds(hosts(false, false, "bob")), Facts{Subject: alice, Origin: FromElsewhere, Places: map[string]Place{
 			"/tmp": directory(others), "/etc/hosts": directory(file, source(labHosts, Source{InPlace: true}))}}},
-		"cwd-below":               {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmp/x/y"}},
-		"cwd-is-the-target":       {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmp"}},
-		"cwd-with-the-same-start": {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: "/tmpfoo"}},
+		"cwd-below":               {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: Cwd{Path: "/tmp/x/y"}}},
+		"cwd-is-the-target":       {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: Cwd{Path: "/tmp"}}},
+		"cwd-with-the-same-start": {policy.Default(), Facts{Subject: alice, Places: tmp(directory()), Cwd: Cwd{Path: "/tmpfoo", OnHost: true}}},
 		"share-of-a-user": {policy.Default(), Facts{Subject: alice, Places: tmp(directory(func(p *Place) {
 			p.Shares = map[string]Share{".X11-unix": {Exists: true, Refused: "it belongs to uid 1001"}}
 		}))}},
@@ -158,6 +172,16 @@ func situations(t *testing.T) map[string]situation {
 		"environment-set":           environment(policy.Set, elsewhere, nil),
 		"environment-keep":          environment(policy.Keep, elsewhere, elsewhere),
 	}
+}
+
+// key is that of the plan for a first login.
+func key(t *testing.T, p policy.Policy, places map[string]Place) string {
+	t.Helper()
+	plan, err := Make(p, Facts{Subject: alice, HostShared: true, Places: places})
+	if err != nil || plan.Key == "" {
+		t.Fatalf("no key: %v, %q", err, plan.Own)
+	}
+	return plan.Key
 }
 
 func TestPlans(t *testing.T) {
@@ -201,9 +225,9 @@ func TestEveryPlanIsInOrder(t *testing.T) {
 			propagated := false
 			for i, step := range plan.Steps {
 				switch step := step.(type) {
-				case Unshare:
+				case Create, Join, Return:
 					if i != 0 {
-						t.Errorf("step %d unshares", i)
+						t.Errorf("step %d is %v", i, step)
 					}
 				case Propagate:
 					propagated = true
@@ -221,10 +245,34 @@ func TestEveryPlanIsInOrder(t *testing.T) {
 					attached[step.Target] = true
 				}
 			}
-			if len(plan.Steps) > 0 && plan.Steps[0] != (Unshare{}) {
-				t.Errorf("the first step is %v", plan.Steps[0])
+			switch first := plan.Steps; {
+			case len(first) == 0:
+			case plan.Own != "" != isCreate(first[0]):
+				t.Errorf("the first step is %v and the reason for a namespace of its own %q", first[0], plan.Own)
 			}
 		})
+	}
+}
+
+func isCreate(step Step) bool { _, is := step.(Create); return is }
+
+// Two sessions share a namespace where they would get the same, and nothing that a
+// session sees can differ without the key being another.
+func TestWhatSessionsShareANamespace(t *testing.T) {
+	base := key(t, policy.Default(), map[string]Place{"/tmp": directory(shares(".X11-unix"))})
+	for name, s := range situations(t) {
+		s.facts.HostShared, s.facts.Subject = true, alice
+		plan, err := Make(s.policy, s.facts)
+		if err != nil || plan.Key == "" {
+			continue
+		}
+		same := name == "x11-is-shared" || name == "join" || name == "x-server-started-since"
+		if name == "x11-is-shared" {
+			same = false // it shares one more
+		}
+		if (plan.Key == base) != same {
+			t.Errorf("%s: the key is\n%s", name, plan.Key)
+		}
 	}
 }
 

@@ -10,15 +10,27 @@ import (
 // Step is one thing to do. The steps are done in order, by the login process.
 type Step interface{ fmt.Stringer }
 
-// Unshare gives the login process a mount namespace of its own.
-type Unshare struct{}
+// Join enters the namespace of another session of the user.
+type Join struct {
+	Session string // the name of its record
+	User    string
+	PID     int
+	Shows   []Attach // what it must still have
+}
+
+// Return goes back to the host's namespace.
+type Return struct{}
+
+// Create makes a mount namespace: a copy of the host's, or of the login process's.
+type Create struct{ FromCaller bool }
 
 // Propagate sets what mounts and unmounts are passed on: policy.Slave takes
-// the host's and gives none back, policy.Private does neither.
+// the host's and gives none back, policy.PropagationPrivate does neither.
 type Propagate struct {
 	Path      string
 	Mode      policy.Propagation
 	Recursive bool
+	Peers     bool // then made shared again, in a peer group of the session's own
 }
 
 // Detach takes away the mount on a target.
@@ -29,8 +41,9 @@ type Attach struct {
 	Target    string
 	Source    AttachSource
 	Directory bool
+	Flags     string // of the target's own mount, which an instance gets too
 	Inside    string // the private target in whose instance the mount point is made
-	Uncovered bool   // a Detach brings to light what it goes over
+	Uncovered bool   // it goes over what a Detach has brought to light
 	Optional  bool   // where it cannot be made ready, the login goes on without
 }
 
@@ -49,19 +62,37 @@ type Shared struct{ Path string }
 // Chdir changes the working directory.
 type Chdir struct{ Path string }
 
-func (Unshare) String() string { return "unshare the mount namespace" }
-
-func (p Propagate) String() string {
-	if p.Recursive {
-		return fmt.Sprintf("make %s and all mounts below it %s", p.Path, p.Mode)
-	}
-	return fmt.Sprintf("make the mount at %s %s", p.Path, p.Mode)
+func (j Join) String() string {
+	return fmt.Sprintf("join the namespace of %s's session %d", j.User, j.PID)
 }
 
-func (d Detach) String() string { return "take away the mount on " + d.Target }
+func (Return) String() string { return "return to the host's mount namespace" }
+
+func (c Create) String() string {
+	if c.FromCaller {
+		return "copy the mount namespace of the login process"
+	}
+	return "copy the host's mount namespace"
+}
+
+func (p Propagate) String() string {
+	text := fmt.Sprintf("set propagation of %s to %s", p.Path, p.Mode)
+	if p.Recursive {
+		text += ", recursively"
+	}
+	if p.Peers {
+		text += ", and share it within the session"
+	}
+	return text
+}
+
+func (d Detach) String() string { return "detach the mount on " + d.Target }
 
 func (a Attach) String() string {
 	text := fmt.Sprintf("attach %s to %s", a.Source, a.Target)
+	if a.Flags != "" {
+		text += " with " + a.Flags
+	}
 	if a.Inside != "" {
 		text += ", inside the instance of " + a.Inside
 	}
@@ -119,6 +150,9 @@ func (s Setting) String() string {
 func (p Plan) String() string {
 	var text strings.Builder
 	fmt.Fprintln(&text, p.Outcome)
+	if p.Own != "" {
+		fmt.Fprintln(&text, "  a namespace of its own: "+p.Own)
+	}
 	for _, step := range p.Steps {
 		fmt.Fprintln(&text, "  "+step.String())
 	}

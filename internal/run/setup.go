@@ -109,7 +109,7 @@ func (s setter) clone(kind Kind, source *os.File) (*os.File, error) {
 		return nil, err
 	}
 	if kind == BindReadOnly {
-		err = mountfd.SetAttr(mount, unix.MOUNT_ATTR_RDONLY, 0, true)
+		err = mountfd.AddFlags(mount, unix.MOUNT_ATTR_RDONLY, true)
 	}
 	return mount, err
 }
@@ -177,7 +177,7 @@ func (s setter) fits(m Mount, target *os.File, wantsDir bool) error {
 	case s.shared && !info.MountRoot:
 		return fmt.Errorf("%s is no mount point, so the host would see what is mounted there; use --propagation slave", m.Target)
 	case s.shared:
-		return mountfd.SetAttr(target, 0, unix.MS_PRIVATE, false)
+		return mountfd.SetPropagation(target, unix.MS_PRIVATE, false)
 	}
 	return nil
 }

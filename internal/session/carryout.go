@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -12,129 +11,196 @@ import (
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
-	"gotmpns/internal/state"
-	"gotmpns/internal/wire"
+	"gotmpns/internal/registry"
+	"gotmpns/internal/view"
 )
 
-// preparer makes the attachments of a plan, one after the other.
+// preparer makes the mounts that a plan attaches, and then the namespace they go into.
 type preparer struct {
 	*login
+	ready   map[string]ready    // by the path of the target
 	inside  map[string]*os.File // the instance of each target, for mount points in it
-	entries []wire.Entry
 	remarks []string
+	// fromCaller: the namespace is a copy of the login process's, so it shows its mounts.
+	fromCaller bool
 }
 
-// carryOut turns a plan into a reply.
+// ready is a detached mount and what it goes over.
+type ready struct {
+	mount *os.File
+	onto  mountfd.ID // zero: what a detach brings to light
+}
+
+// carryOut answers with a namespace that is made for this session, or with none.
 func (l *login) carryOut(p plan.Plan) error {
-	prep := preparer{login: l, inside: map[string]*os.File{}, remarks: p.Remarks}
-	if err := prep.prepare(p); err != nil {
-		return err
-	}
-	for _, setting := range p.Env {
-		prep.entries = append(prep.entries, wire.Env{Text: envText(setting)})
-	}
-	if l.answer.store != nil {
-		prep.remarks = append(prep.remarks, l.answer.store.Remarks...)
-		l.answer.store.Done()
-	}
-	l.answer.Reply.Entries = append(prep.logs(p), prep.entries...)
-	return nil
-}
-
-func envText(s plan.Setting) string {
-	if s.Unset {
-		return s.Name
-	}
-	return s.Name + "=" + s.Value
-}
-
-// logs comes first in the reply: whatever the commit meets, this is in the journal.
-func (p *preparer) logs(done plan.Plan) []wire.Entry {
-	entries := []wire.Entry{wire.Summary{Text: done.Outcome}}
-	who := fmt.Sprintf("%s (uid %d): ", p.request.User, p.request.UID)
-	for _, remark := range p.remarks {
-		entries = append(entries, wire.Log{Priority: wire.Notice, Text: who + remark})
-	}
-	if p.request.Debug {
-		for line := range strings.Lines(done.String()) {
-			entries = append(entries, wire.Log{Priority: wire.Debug, Text: who + strings.TrimRight(line, "\n")})
-		}
-	}
-	return entries
-}
-
-func (p *preparer) prepare(done plan.Plan) error {
-	if len(done.Targets) > 0 {
-		if err := p.record(done.Targets); err != nil {
-			return err
-		}
-	}
-	if makesTmpfs(done) {
-		if err := p.answer.store.LockUser(p.request.UID); err != nil {
-			return err
-		}
-	}
-	for _, step := range done.Steps {
-		if err := p.step(step); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// makesTmpfs says whether a plan has a tmpfs that the user's sessions share.
-func makesTmpfs(done plan.Plan) bool {
-	return slices.ContainsFunc(done.Steps, func(step plan.Step) bool {
-		attach, ok := step.(plan.Attach)
-		if !ok {
-			return false
-		}
-		source, ok := attach.Source.(plan.Instance)
-		return ok && source.Kind == policy.Tmpfs && source.Scope == policy.User
-	})
-}
-
-// record claims the session: from now on it can be found, and when its process
-// has gone, swept.
-func (p *preparer) record(targets []string) error {
-	name, err := p.answer.state.NewName(p.pid)
-	if err != nil {
-		return err
-	}
-	p.answer.Session = name
-	p.entries = append(p.entries, wire.Record{Name: name})
-	return p.answer.state.SetSession(state.Session{
-		Name: name, UID: p.request.UID, User: p.request.User, Service: p.request.Service,
-		TTY: p.request.TTY, RHost: p.request.RHost, Targets: targets,
-	})
-}
-
-func (p *preparer) step(step plan.Step) error {
-	switch step := step.(type) {
-	case plan.Unshare:
-		p.entries = append(p.entries, wire.Unshare{})
-	case plan.Propagate:
-		p.entries = append(p.entries, wire.Propagate{
-			Path: step.Path, Propagation: propagation(step.Mode), Recursive: step.Recursive,
-		})
-	case plan.Detach:
-		id := p.observer.places[step.Target].caller.ID
-		p.entries = append(p.entries, wire.Detach{Path: step.Target, Device: id.Device, Inode: id.Inode})
-	case plan.Chdir:
-		p.entries = append(p.entries, wire.Chdir{Path: step.Path})
-	case plan.Attach:
-		return p.attach(step)
+	switch step := firstStep(p).(type) {
+	case nil:
+		l.answer.Revoke() // the session has nothing that could be found
+		return l.reply(p, nil)
+	case plan.Return:
+		l.answer.Revoke()
+		return l.returnToHost(p)
+	case plan.Create:
+		return l.create(p, step)
 	default:
 		return fmt.Errorf("cannot carry out the step %q: it is unknown here", step)
 	}
-	return nil
 }
 
-func propagation(mode policy.Propagation) wire.Propagation {
-	if mode == policy.PropagationPrivate {
-		return wire.Private
+func (l *login) returnToHost(p plan.Plan) error {
+	var cwd *os.File
+	if path := l.observer.cwdPath(p); path != "/" {
+		place, same := l.observer.cwdIn(l.view.Host, path)
+		if place != nil {
+			l.answer.keep(place)
+		}
+		if same {
+			cwd = place
+		}
 	}
-	return wire.Slave
+	return l.reply(p, l.joinStep(l.view.HostNamespace(), nil, cwd))
+}
+
+func (l *login) create(p plan.Plan, create plan.Create) error {
+	if err := l.record(); err != nil {
+		return err
+	}
+	prep := preparer{login: l, ready: map[string]ready{}, inside: map[string]*os.File{}, fromCaller: create.FromCaller}
+	if err := prep.prepare(p.Steps); err != nil {
+		return err
+	}
+	n, cwd, err := prep.build(p)
+	if n != nil {
+		l.answer.keep(n)
+	}
+	if err != nil {
+		return err
+	}
+	p.Remarks = append(slices.Clone(p.Remarks), prep.remarks...)
+	if err := l.fill(p); err != nil {
+		return err
+	}
+	l.answer.Namespace = &registry.Namespace{Session: l.answer.Session, PID: l.pid, Key: p.Key, File: n.File}
+	root := n.Root
+	if l.view.OfInit {
+		root = nil // the namespace's own
+	}
+	return l.reply(p, l.joinStep(n.File, root, cwd))
+}
+
+// build makes the namespace; what the working directory is in it comes with it, nil
+// where that is the root directory.
+func (p *preparer) build(done plan.Plan) (n *view.Namespace, cwd *os.File, err error) {
+	path := p.observer.cwdPath(done)
+	make := func(tree mountfd.Tree) error {
+		for _, step := range done.Steps {
+			if err := p.step(tree, step); err != nil {
+				return err
+			}
+		}
+		if path != "/" {
+			// Another directory by now, or none, is no reason to refuse a login.
+			if place, same := p.observer.cwdIn(p.observer.inside(tree.Root), path); same {
+				cwd = place
+			}
+		}
+		return nil
+	}
+	if p.fromCaller {
+		n, err = p.view.FromCaller(p.cwdToKeep(path), make)
+	} else {
+		n, err = p.view.FromHost(make)
+	}
+	if cwd != nil {
+		p.answer.keep(cwd)
+	} else if n != nil {
+		cwd = n.Cwd
+	}
+	return n, cwd, err
+}
+
+// cwdToKeep is the working directory where the session stays in it.
+func (p *preparer) cwdToKeep(path string) *os.File {
+	if path != p.observer.cwdFacts.Path || p.observer.cwdFacts.Refused != "" {
+		return nil
+	}
+	return p.observer.cwd
+}
+
+// step does one thing in the new namespace.
+func (p *preparer) step(tree mountfd.Tree, step plan.Step) error {
+	switch step := step.(type) {
+	case plan.Create, plan.Chdir:
+		return nil // it is there; and the login process has to move itself
+	case plan.Propagate:
+		return p.propagate(tree, step)
+	case plan.Detach:
+		target, err := p.open(tree, step.Target, p.observer.places[step.Target].caller.ID)
+		if err != nil {
+			return err
+		}
+		defer target.Close()
+		return mountfd.Detach(target)
+	case plan.Attach:
+		made, ok := p.ready[step.Target]
+		if !ok {
+			return nil // optional, and not to be made
+		}
+		target, err := p.open(tree, step.Target, made.onto)
+		if err != nil {
+			return err
+		}
+		defer target.Close()
+		return mountfd.Attach(made.mount, target)
+	}
+	return fmt.Errorf("cannot carry out the step %q: it is unknown here", step)
+}
+
+// open opens what was seen at a path; another file in its place is refused.
+func (p *preparer) open(tree mountfd.Tree, path string, want mountfd.ID) (*os.File, error) {
+	f, err := mountfd.Open(tree.Root, path)
+	if err != nil || want == (mountfd.ID{}) {
+		return f, err
+	}
+	info, err := mountfd.Peek(f)
+	if err == nil && info.ID != want {
+		err = fmt.Errorf("cannot use %s: it was replaced in the meantime", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (p *preparer) propagate(tree mountfd.Tree, step plan.Propagate) error {
+	mount, err := mountfd.Open(tree.Root, step.Path)
+	if err != nil {
+		return err
+	}
+	defer mount.Close()
+	mode := uint64(unix.MS_SLAVE)
+	if step.Mode == policy.PropagationPrivate {
+		mode = unix.MS_PRIVATE
+	}
+	if err := mountfd.SetPropagation(mount, mode, step.Recursive); err != nil || !step.Peers {
+		return err
+	}
+	return mountfd.SetPropagation(mount, unix.MS_SHARED, step.Recursive)
+}
+
+// prepare makes every mount before there is a namespace.
+func (p *preparer) prepare(steps []plan.Step) error {
+	for _, step := range steps {
+		attach, ok := step.(plan.Attach)
+		if !ok {
+			continue
+		}
+		if err := p.attach(attach); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *preparer) attach(step plan.Attach) error {
@@ -153,27 +219,22 @@ func (p *preparer) attach(step plan.Attach) error {
 	if err != nil {
 		return err
 	}
-	p.entries = append(p.entries, wire.Attach{
-		Path: step.Target, Device: onto.Device, Inode: onto.Inode,
-		Descriptor: uint32(len(p.answer.Attachments)), Directory: step.Directory,
-	})
-	p.answer.Attachments = append(p.answer.Attachments, mount)
-	if len(p.answer.Attachments) > wire.AttachmentsMax {
-		return fmt.Errorf("cannot attach more than %d directories and files in one session", wire.AttachmentsMax)
-	}
+	p.ready[step.Target] = ready{mount, onto}
 	return nil
 }
 
-// mountPoint says what the attachment goes over, so that the login process can
-// tell whether it still is there.
+// mountPoint says what the mount goes over.
 func (p *preparer) mountPoint(step plan.Attach) (mountfd.ID, error) {
+	pl := p.observer.places[step.Target]
 	switch {
 	case step.Inside != "":
 		return instance.MountPoint(p.inside[step.Inside], relative(step.Inside, step.Target), step.Directory)
 	case step.Uncovered:
 		return mountfd.ID{}, nil
+	case p.fromCaller:
+		return pl.caller.ID, nil
 	}
-	return p.observer.places[step.Target].caller.ID, nil
+	return pl.host.Info.ID, nil
 }
 
 func (p *preparer) mount(step plan.Attach) (*os.File, error) {
@@ -188,24 +249,62 @@ func (p *preparer) mount(step plan.Attach) (*os.File, error) {
 	return nil, fmt.Errorf("cannot attach %s: it is unknown here", step.Source)
 }
 
-func (p *preparer) instance(private policy.Private) (*os.File, error) {
-	target := p.observer.places[private.Target].host
-	owner := instance.Owner{UID: p.request.UID, User: p.request.User}
+func (l *login) owner(private policy.Private) instance.Owner {
+	owner := instance.Owner{UID: l.request.UID, User: l.request.User}
 	if private.Scope == policy.Session {
-		owner.Session = p.answer.Session
+		owner.Session = l.answer.Session
 	}
+	return owner
+}
+
+// instance makes a mount of the user's own directory or tmpfs. What is mounted in it is
+// seen by containers and sandboxes of the session, and by nobody else.
+func (p *preparer) instance(private policy.Private) (*os.File, error) {
+	mount, err := p.instanceOf(private)
+	if err != nil {
+		return mount, err
+	}
+	if err := mountfd.SetPropagation(mount, unix.MS_PRIVATE, false); err != nil || p.policy.Propagation == policy.PropagationPrivate {
+		return mount, err
+	}
+	return mount, mountfd.SetPropagation(mount, unix.MS_SHARED, false)
+}
+
+func (p *preparer) instanceOf(private policy.Private) (*os.File, error) {
+	target := p.observer.places[private.Target].host
 	if private.Kind == policy.Tmpfs {
-		mount, err := p.answer.store.Tmpfs(target, private, owner)
+		mount, err := p.tmpfs(target, private)
 		p.inside[private.Target] = mount
 		return mount, err
 	}
-	dir, err := p.answer.store.Directory(target, private.Base, owner)
+	dir, err := p.answer.store.Directory(target, private.Base, p.owner(private))
 	if err != nil {
 		return nil, err
 	}
 	p.answer.keep(dir)
 	p.inside[private.Target] = dir
 	return instance.Attachable(dir, target)
+}
+
+// tmpfs takes the one that another session of the user has, or makes one.
+func (p *preparer) tmpfs(target instance.Target, private policy.Private) (*os.File, error) {
+	owner := p.owner(private)
+	if owner.Session == "" {
+		mark, err := p.answer.store.TmpfsMark(target.Path, owner)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range p.joinable {
+			if mark == "" {
+				break
+			}
+			mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, mark)
+			if mount != nil || err != nil {
+				return mount, err
+			}
+		}
+	}
+	return p.answer.store.NewTmpfs(target, private, owner)
 }
 
 // bind makes a mount of a file of the host's. What the host mounts below it
@@ -215,12 +314,18 @@ func (p *preparer) bind(file *os.File, how policy.Bind) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	var attributes, propagation uint64 = 0, unix.MS_SLAVE
+	var attributes uint64
 	if how.ReadOnly {
 		attributes = unix.MOUNT_ATTR_RDONLY
 	}
-	if p.policy.Propagation == policy.PropagationPrivate {
-		propagation = unix.MS_PRIVATE
+	if err := mountfd.AddFlags(mount, attributes, how.Recursive); err != nil {
+		return mount, err
 	}
-	return mount, mountfd.SetAttr(mount, attributes, propagation, how.Recursive)
+	if p.policy.Propagation == policy.PropagationPrivate {
+		return mount, mountfd.SetPropagation(mount, unix.MS_PRIVATE, how.Recursive)
+	}
+	if err := mountfd.SetPropagation(mount, unix.MS_SLAVE, how.Recursive); err != nil {
+		return mount, err
+	}
+	return mount, mountfd.SetPropagation(mount, unix.MS_SHARED, how.Recursive)
 }

@@ -1,8 +1,9 @@
 package session
 
 import (
+	"os"
+
 	"gotmpns/internal/config"
-	"gotmpns/internal/instance"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
@@ -25,25 +26,26 @@ type Explanation struct {
 // It binds the calling goroutine to its thread and moves that into the namespace
 // of pid 1 (see [view.Enter]).
 func Explain(request wire.Request) (Explanation, error) {
-	v, err := view.Enter()
+	v, err := view.Enter(os.Getpid())
 	if err != nil {
 		return Explanation{}, err
 	}
 	// sshd and cron are not in anybody's session, whoever asks.
-	v.Caller = v.Host
-	l := login{request: request, answer: &Answer{}}
-	facts := plan.Facts{Cwd: "/"}
+	v.Caller, v.InHost = v.Host, true
+	l := login{host: Worker(), view: v, request: request, answer: &Answer{}}
+	var facts plan.Facts
 	if l.policy, err = config.Load(request.Config); err != nil {
 		return Explanation{Facts: facts, Err: err}, nil
 	}
 	if err := l.identify(&facts); err != nil {
 		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
 	}
-	records, err := state.Look(v.Host)
-	if err != nil {
+	if l.answer.state, err = state.Look(v.Host.Root); err != nil {
 		return Explanation{}, err
 	}
-	l.observe(v, records, &facts)
+	l.observe(&facts)
+	facts.Cwd = plan.Cwd{Path: "/", OnHost: true}
+	l.findJoinable(&facts)
 	e := Explanation{Policy: l.policy, Facts: facts}
 	if e.Plan, e.Err = plan.Make(l.policy, facts); e.Err == nil {
 		e.Err = l.verify(e.Plan)
@@ -53,17 +55,18 @@ func Explain(request wire.Request) (Explanation, error) {
 
 // verify looks whether the instances of a plan could be used as they are.
 func (l *login) verify(p plan.Plan) error {
-	for _, step := range p.Steps {
-		attach, ok := step.(plan.Attach)
-		if !ok {
+	for _, attach := range p.Shows() {
+		// One of a session alone, or in memory, is made for it.
+		source, ok := attach.Source.(plan.Instance)
+		if !ok || source.Kind != policy.Directory || source.Scope != policy.User {
 			continue
 		}
-		// One of a session alone, or in memory, is made anew.
-		if source, ok := attach.Source.(plan.Instance); ok && source.Kind == policy.Directory && source.Scope == policy.User {
-			owner := instance.Owner{UID: l.request.UID, User: l.request.User}
-			if err := l.answer.store.Verify(l.observer.places[source.Target].host, source.Base, owner); err != nil {
-				return err
-			}
+		dir, err := l.answer.store.Existing(l.observer.places[source.Target].host, source.Base, l.owner(source.Private))
+		if err != nil {
+			return err
+		}
+		if dir != nil {
+			dir.Close()
 		}
 	}
 	return nil

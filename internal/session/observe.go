@@ -34,11 +34,31 @@ type place struct {
 
 // observer looks, and changes nothing that anybody else can see.
 type observer struct {
-	view   *view.View
-	store  *instance.Store
-	uid    uint32
-	places map[string]*place
-	keep   func(io.Closer) // what is opened here is used until the answer has gone
+	view     *view.View
+	store    *instance.Store
+	uid      uint32
+	places   map[string]*place
+	cwd      *os.File        // of the login process, as a place; nil: not known
+	strayed  map[uint32]bool // other users whose instances the caller has
+	keep     func(io.Closer) // what is opened here is used until the answer has gone
+	cwdFacts plan.Cwd
+}
+
+// observe gathers what the plan depends on.
+func (l *login) observe(facts *plan.Facts) {
+	l.answer.store = instance.NewStore(l.view, l.answer.state)
+	l.observer = observer{
+		view: l.view, store: l.answer.store, uid: l.request.UID,
+		places: map[string]*place{}, strayed: map[uint32]bool{}, keep: l.answer.keep,
+	}
+	o := &l.observer
+	o.observe(l.policy)
+	o.lookAtCwd()
+	facts.Places, facts.Cwd = o.facts(), o.cwdFacts
+	// Where it cannot be told, later mounts might be missed.
+	facts.HostShared, _ = l.view.Host.IsShared(l.view.Host.Root)
+	facts.Origin = l.origin()
+	facts.Holds = l.holds()
 }
 
 // observe looks at every target of a policy, also at those that are not for
@@ -47,7 +67,7 @@ func (o *observer) observe(p policy.Policy) {
 	for _, private := range p.Private {
 		pl := o.look(private.Target, private.Base)
 		if pl.facts.Err == nil {
-			pl.look(private.Share, o.keep)
+			o.lookAtShares(pl, private.Share)
 		}
 	}
 	for _, bind := range p.Bind {
@@ -55,7 +75,7 @@ func (o *observer) observe(p policy.Policy) {
 		if pl == nil {
 			pl = o.look(bind.Target, "")
 		}
-		pl.addSource(o.view.Host, bind.Source, o.keep)
+		o.addSource(pl, bind.Source)
 	}
 }
 
@@ -70,86 +90,109 @@ func (o *observer) look(target, base string) *place {
 	return pl
 }
 
-func (o *observer) lookAt(pl *place, target, base string) error {
-	caller, err := mountfd.Open(o.view.Caller, target)
-	if err != nil {
+func (o *observer) lookAt(pl *place, target, base string) (err error) {
+	if pl.host, err = instance.OpenTarget(o.view.Host, target); err != nil {
 		return missing(target, err)
 	}
-	defer caller.Close()
-	if pl.caller, err = mountfd.Stat(caller); err != nil {
-		return err
-	}
-	if err := pl.lookAtHost(o.view.Host, target); err != nil {
-		return missing(target, err)
-	}
-	if !o.view.OfInit && pl.caller.MountRoot {
-		if err := o.uncover(pl, target, base); err != nil {
+	pl.caller = pl.host.Info
+	if !o.view.InHost {
+		if err := o.lookAtCaller(pl, target, base); err != nil {
 			return err
 		}
 	}
 	pl.facts.Directory = pl.host.Info.IsDir()
-	pl.facts.MountPoint = pl.host.Info.MountRoot && pl.caller.MountRoot
-	pl.facts.Caller = o.occupant(pl, base)
-	return nil
-}
-
-func (pl *place) lookAtHost(root *os.File, target string) (err error) {
-	pl.host, err = instance.OpenTarget(root, target)
+	pl.facts.MountPoint = pl.host.Info.MountRoot
+	if pl.facts.Carrier, err = o.carrier(pl.host); err != nil {
+		return err
+	}
+	pl.facts.Flags, err = flagsOf(pl.host.Dir)
 	return err
 }
 
-// uncover finds out whether the caller, whose view is the only one to be had,
-// has an instance at target; the host's view is then what lies below it.
-func (o *observer) uncover(pl *place, target, base string) error {
-	if _, visible := o.store.OwnerOf(pl.host, base, pl.caller.ID); visible || !o.store.HasBase(target) {
+// lookAtCaller finds out what the login process has at the target.
+func (o *observer) lookAtCaller(pl *place, target, base string) error {
+	tree := o.view.Caller
+	tree.Known = []uint64{pl.host.Info.Device}
+	caller, err := tree.Open(target)
+	if errors.Is(err, mountfd.ErrUsers) {
+		pl.caller = mountfd.Info{} // whatever is there is none of ours
 		return nil
 	}
-	// The base itself is in sight: this is the host's, which nothing covers.
-	if o.store.SeesBase(pl.host, base) {
-		return nil
-	}
-	before := pl.host
-	undo, err := o.view.Uncover(target)
 	if err != nil {
+		return missing(target, err)
+	}
+	defer caller.Close()
+	if pl.caller, err = mountfd.Peek(caller); err != nil {
 		return err
 	}
-	if err := pl.lookAtHost(o.view.Host, target); err != nil {
-		return err
-	}
-	if _, ours := o.store.OwnerOf(pl.host, base, pl.caller.ID); ours {
+	if !pl.caller.MountRoot || o.view.OfInit && pl.caller.ID == pl.host.Info.ID {
 		return nil
 	}
-	pl.host = before
-	return undo()
-}
-
-func (o *observer) occupant(pl *place, base string) plan.Occupant {
-	if !pl.caller.MountRoot || pl.caller.ID == pl.host.Info.ID {
-		return plan.Host
-	}
-	uid, ours := o.store.OwnerOf(pl.host, base, pl.caller.ID)
+	uid, ours := o.store.OwnerOf(tree, caller, pl.host, base)
 	switch {
 	case !ours:
-		return plan.Host
+		return nil
 	case uid == o.uid:
-		return plan.Own
+		pl.facts.Caller = plan.Own
+	default:
+		pl.facts.Caller = plan.Others
+		o.strayed[uid] = true
 	}
-	return plan.Others
+	if o.view.OfInit {
+		return nil
+	}
+	return o.uncover(pl, target)
+}
+
+// uncover is for a caller whose view is the only one to be had: the host's view of the
+// target is then what lies below the instance.
+func (o *observer) uncover(pl *place, target string) (err error) {
+	if _, err := o.view.Uncover(target); err != nil {
+		return err
+	}
+	pl.host.Dir.Close()
+	pl.host, err = instance.OpenTarget(o.view.Host, target)
+	return err
+}
+
+// carrier returns the mount point of the mount that a target lies on.
+func (o *observer) carrier(target instance.Target) (string, error) {
+	if target.Info.MountRoot {
+		return target.Path, nil
+	}
+	for at := path.Dir(target.Path); at != "/"; at = path.Dir(at) {
+		dir, err := o.view.Host.Open(at)
+		if err != nil {
+			return "", err
+		}
+		info, err := mountfd.Peek(dir)
+		dir.Close()
+		if err != nil || info.MountRoot {
+			return at, err
+		}
+	}
+	return "/", nil
+}
+
+// flagsOf names the restrictions of the mount that a target lies on.
+func flagsOf(dir *os.File) (string, error) {
+	flags, err := mountfd.Flags(dir)
+	return strings.Join(mountfd.FlagNames(flags), ","), err
 }
 
 func missing(target string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no %s; make it, or take it out of the configuration", target)
+		return fmt.Errorf("there is no %s; create it, or remove it from the configuration", target)
 	}
 	return err
 }
 
-// look finds out what the host has under the names that an instance shares.
-func (pl *place) look(names []string, keep func(io.Closer)) {
+// lookAtShares finds out what the host has under the names that an instance shares.
+func (o *observer) lookAtShares(pl *place, names []string) {
 	pl.facts.Shares = map[string]plan.Share{}
 	pl.shares = map[string]*os.File{}
 	for _, name := range names {
-		file, err := mountfd.Open(pl.host.Dir, name)
+		file, err := o.view.Host.OpenBelow(pl.host.Dir, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -157,7 +200,7 @@ func (pl *place) look(names []string, keep func(io.Closer)) {
 		if err != nil {
 			share.Refused = err.Error()
 		} else {
-			keep(file)
+			o.keep(file)
 			pl.shares[name] = file
 			share.Directory, share.Refused = judge(file)
 		}
@@ -165,7 +208,8 @@ func (pl *place) look(names []string, keep func(io.Closer)) {
 	}
 }
 
-// judge refuses what a user may have put where a service's sockets belong.
+// judge refuses what a user may have put where a service's sockets belong. A socket
+// itself is another one after the service has been restarted, its directory is not.
 func judge(file *os.File) (directory bool, refused string) {
 	info, err := mountfd.Stat(file)
 	switch {
@@ -173,17 +217,19 @@ func judge(file *os.File) (directory bool, refused string) {
 		return false, err.Error()
 	case info.UID >= systemUID:
 		return false, fmt.Sprintf("it belongs to uid %d, not to root or a service", info.UID)
-	case info.Type != unix.S_IFDIR && info.Type != unix.S_IFSOCK && info.Type != unix.S_IFREG:
-		return false, "it is neither a directory nor a socket nor a file"
+	case info.Type == unix.S_IFSOCK:
+		return false, "it is a socket, which a restart of its service replaces; share the directory that it is in"
+	case info.Type != unix.S_IFDIR && info.Type != unix.S_IFREG:
+		return false, "it is neither a directory nor a file"
 	}
 	return info.IsDir(), ""
 }
 
-func (pl *place) addSource(host *os.File, source string, keep func(io.Closer)) {
-	file, err := mountfd.Open(host, source)
+func (o *observer) addSource(pl *place, source string) {
+	file, err := o.view.Host.Open(source)
 	facts := plan.Source{Err: err}
 	if err == nil {
-		keep(file)
+		o.keep(file)
 		var info mountfd.Info
 		info, facts.Err = mountfd.Stat(file)
 		facts.Directory = info.IsDir()

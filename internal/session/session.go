@@ -1,13 +1,14 @@
 // Package session puts the parts together: what one login gets.
 //
-//	request -> configuration -> account -> observation -> plan -> attachments -> reply
+//	request -> configuration -> account -> observation -> plan -> namespace -> reply
 //
-// Everything that can fail happens here, before the login process does
-// anything; what is left to it are steps that only it can take. One goroutine,
-// bound to one thread, does it all.
+// Everything that can fail happens here, before the login process does anything; what
+// is left to it is to enter a namespace that is finished. One goroutine, bound to one
+// thread, does it all.
 //
-// A worker answers one request and ends; a broker answers many, and differs in
-// its [Host] alone: where it looks from, and how it comes by the configuration.
+// A worker answers one request and ends; a broker answers many, and differs in its
+// [Host] alone: where it looks from, how it comes by the configuration, and how it knows
+// the namespaces of a user's other sessions.
 package session
 
 import (
@@ -15,16 +16,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/account"
-	"gotmpns/internal/cleanup"
 	"gotmpns/internal/config"
 	"gotmpns/internal/instance"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/registry"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 	"gotmpns/internal/wire"
@@ -36,73 +37,56 @@ type Host struct {
 	View func(pid int) (*view.View, error)
 	// Config reads the configuration at path.
 	Config func(path string) (policy.Policy, error)
+	// Namespaces are those of a user's open sessions, the latest first; they are the
+	// caller's to close. host is the host's own, which is none of them.
+	Namespaces func(records *state.Dir, uid uint32, host *os.File) []*registry.Namespace
 }
 
 // Worker is the host of a process that answers once: it looks with its own eyes.
 func Worker() Host {
 	return Host{
-		View:   func(int) (*view.View, error) { return view.Enter() },
-		Config: config.Load,
+		View:       view.Enter,
+		Config:     config.Load,
+		Namespaces: registry.OfRecords,
 	}
 }
 
 // Answer is a reply and what belongs to it.
 type Answer struct {
 	Reply       wire.Reply
-	Attachments []*os.File // in the order of the descriptors that the steps name
-	Session     string     // the name of the session's record; empty: it has none
-	Err         error      // why it is a refusal
+	Descriptors []*os.File          // that the reply names by index
+	Session     string              // the name of the session's record; empty: it has none
+	UID         uint32              // whose session it is
+	Namespace   *registry.Namespace // that the session is in; nil: it stays where it is, or in the host's
+	Err         error               // why it is a refusal
 
-	view   *view.View
-	policy policy.Policy
 	state  *state.Dir
 	store  *instance.Store
 	opened []io.Closer
 }
 
-// sweepFor is how long a login may wait for the files of others to be removed.
-const sweepFor = 20 * time.Millisecond
+// Made says that other logins of the user wait, for a moment at most, to find what this
+// one has made: [Answer.Release] lets them.
+func (a *Answer) Made() bool { return a.store != nil && a.store.Locked() }
 
-// Hold says that the answer must not be finished before the login process is
-// done with it: what it was given lives in that process alone.
-func (a *Answer) Hold() bool { return a.store != nil && a.store.Hold }
-
-// Finish lets others make what this login has made. A worker, which is about to
-// end, does what is due for others as well: see [Answer.Sweep].
-func (a *Answer) Finish() {
+// Release lets other logins of the user go on.
+func (a *Answer) Release() {
 	if a.store != nil {
 		a.store.Close()
 	}
 }
 
-// Sweep takes away, now and then, what the dead have left: their records, and in a
-// moment's time what of their files is due.
-func (a *Answer) Sweep() {
-	if a.state == nil || !a.state.SweepNowAndThen() || !cleanup.Wanted(a.policy) {
-		return
-	}
-	end := time.Now().Add(sweepFor)
-	stop := func() bool { return time.Now().After(end) }
-	pass := cleanup.New(a.view, a.state, a.policy)
-	due, _ := pass.Find() // what cannot be done here is told by who has it as a task
-	for _, d := range due {
-		if stop() {
-			return
-		}
-		_, _ = pass.Empty(d, stop)
-	}
-}
-
-// TakeBack removes the record of a session that the login process never heard of.
-func (a *Answer) TakeBack() {
+// Revoke removes the record of a session that the login process never heard of.
+func (a *Answer) Revoke() {
 	if a.Session != "" {
 		a.state.RemoveSession(a.Session)
+		a.Session = ""
 	}
 }
 
-// Close closes every descriptor that was opened for the answer, the attachments
-// among them. A worker ends instead.
+// Close closes every descriptor that was opened for the answer. A worker ends instead.
 func (a *Answer) Close() {
+	a.Release()
 	for _, c := range a.opened {
 		_ = c.Close() // places and mounts: nothing is written through them
 	}
@@ -114,11 +98,10 @@ func (a *Answer) keep(c io.Closer) { a.opened = append(a.opened, c) }
 // Open answers a request of the login process pid. It never fails: a refusal
 // is an answer too.
 func (h Host) Open(request wire.Request, pid int) *Answer {
-	l := login{host: h, request: request, pid: pid, answer: &Answer{}}
+	l := login{host: h, request: request, pid: pid, answer: &Answer{UID: request.UID}}
 	if err := l.open(); err != nil {
-		l.answer.Attachments = nil
-		l.answer.TakeBack()
-		l.answer.Session = ""
+		l.answer.Descriptors, l.answer.Namespace = nil, nil
+		l.answer.Revoke()
 		l.answer.Reply = refusal(err)
 		l.answer.Err = err
 	}
@@ -126,7 +109,7 @@ func (h Host) Open(request wire.Request, pid int) *Answer {
 }
 
 func refusal(err error) wire.Reply {
-	status := wire.SessionErr
+	status := wire.SystemErr
 	if errors.Is(err, unix.ENOMEM) {
 		status = wire.BufErr
 	}
@@ -140,43 +123,50 @@ type login struct {
 	pid      int
 	answer   *Answer
 	policy   policy.Policy
+	view     *view.View
+	claim    *state.Claim
 	observer observer
+	joinable map[string]*registry.Namespace // by the session's name
 }
 
 func (l *login) open() error {
-	// As the caller sees it, so before the view changes; none is no error.
-	cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", l.pid))
 	v, err := l.host.View(l.pid)
 	if err != nil {
 		return err
 	}
+	l.view = v
 	l.answer.keep(v)
 	if l.policy, err = l.host.Config(l.request.Config); err != nil {
 		return err
 	}
 	facts := plan.Facts{
-		Cwd:        cwd,
 		PAMEnv:     variables(l.request.PAMEnv),
 		ProcessEnv: variables(l.request.ProcessEnv),
 	}
 	if err := l.identify(&facts); err != nil {
 		return err
 	}
-	if p, exempt := plan.LeftAlone(l.policy, facts); exempt {
-		return l.carryOut(p)
+	if p, exempt := plan.Exempt(l.policy, facts); exempt {
+		return l.reply(p, nil)
 	}
-	records, err := state.Open(v.Host)
-	if err != nil {
+	if l.answer.state, err = state.Open(v.Host.Root); err != nil {
 		return err
 	}
-	l.answer.keep(records)
-	l.answer.state, l.answer.view, l.answer.policy = records, v, l.policy
-	l.observe(v, records, &facts)
-	p, err := plan.Make(l.policy, facts)
-	if err != nil {
-		return err
+	l.answer.keep(l.answer.state)
+	// Before it looks for an instance: what removes those of users who have gone looks
+	// at the records again after it has renamed one.
+	if cleansUp(l.policy) {
+		if err := l.record(); err != nil {
+			return err
+		}
 	}
-	return l.carryOut(p)
+	l.observe(&facts)
+	return l.decide(facts)
+}
+
+// cleansUp says whether instances of a policy are removed while the host is up.
+func cleansUp(p policy.Policy) bool {
+	return slices.ContainsFunc(p.Private, func(private policy.Private) bool { return private.Cleanup == policy.AtLogout })
 }
 
 // identify finds out whom the rules take this login for.
@@ -190,11 +180,23 @@ func (l *login) identify(facts *plan.Facts) error {
 	return err
 }
 
-func (l *login) observe(v *view.View, records *state.Dir, facts *plan.Facts) {
-	l.answer.store = instance.NewStore(v, records)
-	l.observer = observer{view: v, store: l.answer.store, uid: l.request.UID, places: map[string]*place{}, keep: l.answer.keep}
-	l.observer.observe(l.policy)
-	facts.Places = l.observer.facts()
+// record claims the session: from now on it can be found.
+func (l *login) record() (err error) {
+	if l.claim == nil {
+		if l.claim, err = l.answer.state.Claim(l.request.UID, l.pid); err == nil {
+			l.answer.Session = l.claim.Name
+			l.answer.keep(l.claim)
+		}
+	}
+	return err
+}
+
+// fill completes the record.
+func (l *login) fill(p plan.Plan) error {
+	return l.claim.Fill(state.Session{
+		User: l.request.User, Service: l.request.Service, TTY: l.request.TTY, RHost: l.request.RHost,
+		Targets: p.Targets, Key: p.Key, Why: p.Own,
+	})
 }
 
 func variables(list []wire.Variable) []plan.Variable {
@@ -203,4 +205,32 @@ func variables(list []wire.Variable) []plan.Variable {
 		converted = append(converted, plan.Variable(v))
 	}
 	return converted
+}
+
+// reply puts a plan that has been carried out into words; join is what the login process
+// has to do itself, if anything.
+func (l *login) reply(p plan.Plan, join *wire.Join) error {
+	entries := []wire.Entry{wire.Summary{Text: p.Outcome}}
+	who := fmt.Sprintf("%s (uid %d): ", l.request.User, l.request.UID)
+	remarks := p.Remarks
+	if l.answer.store != nil {
+		remarks = append(remarks, l.answer.store.Remarks...)
+	}
+	for _, remark := range remarks {
+		entries = append(entries, wire.Log{Priority: wire.Notice, Text: who + remark})
+	}
+	if l.request.Debug {
+		entries = append(entries, debug(who, p)...)
+	}
+	if l.answer.Session != "" {
+		entries = append(entries, wire.Record{Name: l.answer.Session})
+	}
+	if join != nil {
+		entries = append(entries, *join)
+	}
+	for _, setting := range p.Env {
+		entries = append(entries, wire.Env{Text: envText(setting)})
+	}
+	l.answer.Reply.Entries = entries
+	return nil
 }

@@ -4,24 +4,21 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
-	"math"
-	"os"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/proc"
 )
 
-// sweepAtMost bounds what one login does for those who are gone.
-const sweepAtMost = 64
-
-// Session is one open session. Its name is a file name, a legal value on the
-// wire, and says which process opened it: a pid and the moment at which that
-// process began, so that a later process of the same pid is told apart.
+// Session is one open session. Its name is that of its file below sessions/, a
+// legal value on the wire, and says whose it is and which process opened it:
+// UID/PID-START-RANDOM, a pid and the moment at which that process began, so that a
+// later process of the same pid is told apart.
 type Session struct {
 	Name    string
 	UID     uint32
@@ -30,74 +27,169 @@ type Session struct {
 	TTY     string
 	RHost   string
 	Targets []string
+	// Key is what the namespace of the session was made by, as a plan prints it; a
+	// later session with the same key may join it. Empty: none may.
+	Key string
+	// Why says why the session has a namespace of its own; empty where it joined one.
+	Why string
 }
 
-// NewName names a session that the process pid is about to open.
-func (d *Dir) NewName(pid int) (string, error) {
-	start, err := d.startTime(pid)
+// Claim is the record of a session that is about to be opened, with nothing in it yet.
+type Claim struct {
+	Name string
+	fd   int
+}
+
+// Claim makes the record of a session that the process pid is about to open: from now on
+// the user has a session. The claim is the caller's to [Claim.Fill] or to close.
+func (d *Dir) Claim(uid uint32, pid int) (*Claim, error) {
+	start, err := proc.Began(pid)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return strconv.Itoa(pid) + "-" + start + "-" + Random(), nil
+	file := strconv.Itoa(pid) + "-" + start + "-" + Random()
+	const tries = 8 // the broker may have just removed the empty directory
+	for range tries {
+		var c *Claim
+		if c, err = d.claim(uidName(uid), file); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+	}
+	return nil, err
 }
 
-// SetSession records a session.
-func (d *Dir) SetSession(s Session) error {
-	return d.write("sessions", s.Name, fields{
-		{"UID", strconv.FormatUint(uint64(s.UID), 10)},
+func (d *Dir) claim(uid, file string) (*Claim, error) {
+	dir, err := d.open("sessions/" + uid)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC | unix.O_NOFOLLOW
+	fd, err := unix.Openat(int(dir.Fd()), file, flags, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write %s/sessions/%s/%s: %w", Path, uid, file, err)
+	}
+	return &Claim{Name: uid + "/" + file, fd: fd}, nil
+}
+
+// Fill writes what is to be known of a claimed session, and closes the claim. The text is
+// short and comes in one piece; a reader sees all of it or none.
+func (c *Claim) Fill(s Session) error {
+	text := format(fields{
 		{"USER", s.User},
 		{"SERVICE", s.Service},
 		{"TTY", s.TTY},
 		{"RHOST", s.RHost},
 		{"TARGETS", strings.Join(s.Targets, "\n")},
+		{"KEY", s.Key},
+		{"WHY", s.Why},
 	})
+	_, err := unix.Write(c.fd, []byte(text))
+	if err = errors.Join(err, c.Close()); err != nil {
+		return fmt.Errorf("cannot write %s/sessions/%s: %w", Path, c.Name, err)
+	}
+	return nil
 }
 
-// RemoveSession takes back a claim that came to nothing.
+// Close closes the claim; the record stays.
+func (c *Claim) Close() error {
+	if c.fd < 0 {
+		return nil
+	}
+	fd := c.fd
+	c.fd = -1
+	return unix.Close(fd)
+}
+
+// RemoveSession takes a record away: of a session that has ended, or of a claim that
+// came to nothing.
 func (d *Dir) RemoveSession(name string) { d.remove("sessions", name) }
 
-// Recorded is a session as its record and its login process tell of it.
+// Recorded is a session by its record.
 type Recorded struct {
 	Session
 	PID   int
+	Start string    // when that process began (proc(5))
 	Since time.Time // when it was opened: the record's own age
-	Alive bool      // the process that opened it lives
 }
 
-// Sessions returns every session that has a record, the oldest first. One whose
-// process has gone is over: a later login, or the clean-up, takes its record away.
+// Lives says whether the process that opened the session is still there.
+func (r Recorded) Lives() bool { return proc.Is(r.PID, r.Start) }
+
+// Living returns the sessions of one user whose login process lives, the oldest
+// first.
+func (d *Dir) Living(uid uint32) []Recorded {
+	return living(d.of(uidName(uid)))
+}
+
+func living(all []Recorded) []Recorded {
+	return slices.DeleteFunc(all, func(r Recorded) bool { return !r.Lives() })
+}
+
+// Sessions returns every session that has a record, the oldest first; many have
+// ended where nobody removes them. It reads them all, which no login may.
 func (d *Dir) Sessions() []Recorded {
 	var found []Recorded
-	for _, name := range d.names("sessions") {
-		pid, start := split(name)
-		f := d.read("sessions", name)
-		if pid == 0 || f == nil {
-			continue
-		}
-		found = append(found, Recorded{
-			Session: sessionOf(name, f),
-			PID:     pid,
-			Since:   d.modified("sessions/" + name),
-			Alive:   d.alive(pid, start),
-		})
+	for _, directory := range d.names("sessions") {
+		found = append(found, d.of(directory)...)
 	}
-	slices.SortFunc(found, func(a, b Recorded) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(found, byAge)
 	return found
 }
 
-// Lives says whether the process that opened a session is still there. Whoever
-// has opened something of /proc/PID asks once more: the pid may be another's.
-func (d *Dir) Lives(session string) bool {
-	pid, start := split(session)
-	return pid != 0 && d.alive(pid, start)
+// Users returns the uids that have a directory of sessions.
+func (d *Dir) Users() []uint32 {
+	var uids []uint32
+	for _, name := range d.names("sessions") {
+		if uid, err := strconv.ParseUint(name, 10, 32); err == nil {
+			uids = append(uids, uint32(uid))
+		}
+	}
+	return uids
+}
+
+func byAge(a, b Recorded) int {
+	return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Name, b.Name))
+}
+
+// of reads the records of one user's directory.
+func (d *Dir) of(directory string) []Recorded {
+	uid, err := strconv.ParseUint(directory, 10, 32)
+	if err != nil {
+		return d.flat(directory)
+	}
+	var found []Recorded
+	for _, file := range d.names("sessions/" + directory) {
+		name := directory + "/" + file
+		r := Recorded{Session: sessionOf(name, d.read("sessions", name))}
+		r.UID = uint32(uid)
+		if r.PID, r.Start = split(file); r.PID == 0 {
+			continue
+		}
+		r.Since = d.modified("sessions/" + name)
+		found = append(found, r)
+	}
+	slices.SortFunc(found, byAge)
+	return found
+}
+
+// flat reads a record as version 0.1 wrote it, beside the directories: sessions that
+// were open when the package was upgraded have one.
+func (d *Dir) flat(name string) []Recorded {
+	pid, start := split(name)
+	f := d.read("sessions", name)
+	if pid == 0 || f == nil {
+		return nil
+	}
+	r := Recorded{Session: sessionOf(name, f), PID: pid, Start: start, Since: d.modified("sessions/" + name)}
+	r.UID = uint32(f.number("UID"))
+	return []Recorded{r}
 }
 
 func sessionOf(name string, f fields) Session {
 	s := Session{
-		Name: name, UID: uint32(f.number("UID")), User: f.get("USER"),
-		Service: f.get("SERVICE"), TTY: f.get("TTY"), RHost: f.get("RHOST"),
+		Name: name, User: f.get("USER"), Service: f.get("SERVICE"), TTY: f.get("TTY"), RHost: f.get("RHOST"),
+		Key: f.get("KEY"), Why: f.get("WHY"),
 	}
 	if targets := f.get("TARGETS"); targets != "" {
 		s.Targets = strings.Split(targets, "\n")
@@ -113,113 +205,44 @@ func (d *Dir) modified(path string) time.Time {
 	return time.Unix(st.Mtim.Unix())
 }
 
-// PIDs returns the living login processes of a user's sessions.
-func (d *Dir) PIDs(uid uint32) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		for _, name := range d.names("sessions") {
-			pid, start := split(name)
-			if pid == 0 || !d.alive(pid, start) {
-				continue
-			}
-			f := d.read("sessions", name)
-			if f.get("UID") != strconv.FormatUint(uint64(uid), 10) {
-				continue
-			}
-			if !yield(pid) {
-				return
-			}
+// Sweep removes the records of sessions whose process has gone, and directories
+// that are empty then. It returns the uids of those sessions. Only the broker and
+// "gotmpns clean" call it.
+func (d *Dir) Sweep() []uint32 {
+	ended := map[uint32]bool{}
+	for _, r := range d.Sessions() {
+		if !r.Lives() {
+			d.RemoveSession(r.Name)
+			ended[r.UID] = true
 		}
 	}
+	for _, directory := range [...]string{"bases", "tmpfs", "sessions"} {
+		d.sweepUnfinished(directory)
+	}
+	uids := make([]uint32, 0, len(ended))
+	for uid := range ended {
+		uids = append(uids, uid)
+	}
+	return uids
 }
 
-// Processes returns every process that /proc shows.
-func (d *Dir) Processes() iter.Seq[int] {
-	return func(yield func(int) bool) {
-		proc, err := unix.Openat(int(d.proc.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return
-		}
-		dir := os.NewFile(uintptr(proc), "/proc")
-		defer dir.Close()
-		names, _ := dir.Readdirnames(-1)
-		for _, name := range names {
-			if pid, err := strconv.Atoi(name); err == nil && !yield(pid) {
-				return
-			}
-		}
-	}
-}
-
-// SweepNowAndThen sweeps in one login of sixteen: the login process waits for it.
-func (d *Dir) SweepNowAndThen() (swept bool) {
-	swept = Random()[0] == '0'
-	if swept {
-		d.Sweep()
-	}
-	return swept
-}
-
-// Sweep removes records of sessions, and of the tmpfs that were theirs alone,
-// whose process is gone. One pass looks at a bounded number of them, starting
-// anywhere, so that a login costs the same however many live.
-func (d *Dir) Sweep() { d.sweepAtMost(sweepAtMost) }
-
-// SweepAll is [Dir.Sweep] for one who has time.
-func (d *Dir) SweepAll() { d.sweepAtMost(math.MaxInt) }
-
-func (d *Dir) sweepAtMost(n int) {
-	d.sweep("sessions", n, func(name string) string { return name })
-	d.sweep("tmpfs", n, func(name string) string {
-		_, instance, _ := strings.Cut(name, "@")
-		_, session, _ := strings.Cut(instance, ".")
-		return session
-	})
-}
-
-// sweep removes what sessionOf says belongs to a dead session; the empty
-// string is nobody's.
-func (d *Dir) sweep(directory string, most int, sessionOf func(string) string) {
-	names := d.names(directory)
-	if len(names) == 0 {
-		return
-	}
-	first := 0
-	if len(names) > most {
-		n, _ := strconv.ParseUint(Random(), 16, 32)
-		first = int(n % uint64(len(names)))
-	}
-	for i := range min(len(names), most) {
-		name := names[(first+i)%len(names)]
-		if d.isDue(directory, name, sessionOf(name)) {
+// sweepUnfinished removes what a killed worker left half written, an hour ago.
+func (d *Dir) sweepUnfinished(directory string) {
+	for _, name := range d.names(directory) {
+		if strings.HasPrefix(name, unfinished) && time.Since(d.modified(directory+"/"+name)) > time.Hour {
 			d.remove(directory, name)
 		}
 	}
 }
 
-func (d *Dir) isDue(directory, name, session string) bool {
-	if strings.HasPrefix(name, unfinished) {
-		return d.isOld(directory, name)
+// DropUser removes the directory of a user who has no session.
+func (d *Dir) DropUser(uid uint32) {
+	if d.dir != nil {
+		_ = unix.Unlinkat(int(d.dir.Fd()), "sessions/"+uidName(uid), unix.AT_REMOVEDIR) // ENOTEMPTY: somebody has come
 	}
-	pid, start := split(session)
-	return pid != 0 && !d.alive(pid, start)
 }
 
-// isOld says of an unfinished record whether a killed worker left it; a young
-// one may be under way.
-func (d *Dir) isOld(directory, name string) bool {
-	const hour = 3600
-	var st unix.Stat_t
-	var now unix.Timespec
-	if unix.Fstatat(int(d.dir.Fd()), directory+"/"+name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
-		return false
-	}
-	if unix.ClockGettime(unix.CLOCK_REALTIME, &now) != nil {
-		return false
-	}
-	return now.Sec-st.Mtim.Sec > hour
-}
-
-// split takes a session's name apart; pid 0 means that it is none.
+// split takes a record's file name apart; pid 0 means that it is none.
 func split(name string) (pid int, start string) {
 	first, rest, _ := strings.Cut(name, "-")
 	start, _, _ = strings.Cut(rest, "-")
@@ -228,40 +251,4 @@ func split(name string) (pid int, start string) {
 		return 0, ""
 	}
 	return pid, start
-}
-
-func (d *Dir) alive(pid int, start string) bool {
-	if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-		return false
-	}
-	now, err := d.startTime(pid)
-	return err == nil && now == start
-}
-
-// startTime is field 22 of /proc/PID/stat (proc(5)), in clock ticks since boot.
-func (d *Dir) startTime(pid int) (string, error) {
-	path := strconv.Itoa(pid) + "/stat"
-	fd, err := unix.Openat(int(d.proc.Fd()), path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", fmt.Errorf("cannot open /proc/%s: %w", path, err)
-	}
-	file := os.NewFile(uintptr(fd), path)
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, 4096))
-	if err != nil {
-		return "", fmt.Errorf("cannot read /proc/%s: %w", path, err)
-	}
-	return StartTimeIn(string(text))
-}
-
-// StartTimeIn returns the moment at which a process began, in clock ticks since
-// boot, from what is in its /proc/PID/stat (field 22, proc(5)). It counts from the last parenthesis: a process may call itself ") 1 2".
-func StartTimeIn(stat string) (string, error) {
-	const field = 22 - 3 // what follows the name begins with field 3
-	rest := stat[strings.LastIndexByte(stat, ')')+1:]
-	words := strings.Fields(rest)
-	if len(words) <= field {
-		return "", fmt.Errorf("cannot find the start time in %q", stat)
-	}
-	return words[field], nil
 }

@@ -1,16 +1,17 @@
 // Package state keeps what has to be remembered from one login to the next, in
 // /run/gotmpns, which only root can enter and which a reboot empties:
 //
-//	bases/TARGET           which directory is the base of a target, by name and inode
-//	tmpfs/TARGET@INSTANCE  which tmpfs is an instance, by device
-//	sessions/PID-START-X   one open session: a claim, true while its process lives
-//	lock                   held by whoever makes a base or an instance
-//	lock.UID               held by whoever makes a tmpfs for a user, until it is attached
+//	bases/TARGET                which directory is the base of a target, by name
+//	tmpfs/UID/TARGET            the mark of the tmpfs that a user's sessions share
+//	sessions/UID/PID-START-X    one open session: a claim, true while its process lives
+//	locks/UID                   held by a login that makes something for that user
 //
-// A record is a few lines of KEY="VALUE" and is put in place by rename(2), so
-// nobody reads half of one. What it says about files is verified against the
-// files each time; a record that is missing, unreadable or untrue costs a fresh
-// directory, never somebody else's.
+// What a login asks for is found by its user: no login reads the records of others.
+// A record is a few lines of KEY="VALUE". What it says about files is verified
+// against the files each time; a record that is missing, unreadable or untrue costs
+// a fresh directory, never somebody else's.
+//
+// Nothing here is a lock between users, and the lock of one user has a deadline.
 package state
 
 import (
@@ -22,6 +23,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -39,8 +41,7 @@ const largest = 64 << 10
 
 // Dir is the open state directory.
 type Dir struct {
-	dir  *os.File // nil: there is none, and nothing to read in it
-	proc *os.File // /proc, to tell the living from the dead
+	dir *os.File // nil: there is none, and nothing to read in it
 }
 
 // Open opens the state directory below root, making it where it is missing.
@@ -54,38 +55,30 @@ func Open(root *os.File) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	proc, err := mountfd.OpenDir(root, "/proc")
-	if err != nil {
-		return nil, err
-	}
-	return &Dir{dir: dir, proc: proc}, nil
+	return &Dir{dir: dir}, nil
 }
 
-// Close closes the directory. What it has told stays true or not by itself.
+// Close closes the directory.
 func (d *Dir) Close() error {
 	if d.dir == nil {
-		return d.proc.Close()
+		return nil
 	}
-	return errors.Join(d.dir.Close(), d.proc.Close())
+	return d.dir.Close()
 }
 
 // Look opens the state directory below root to read in it, and makes nothing:
 // where there is none, nothing is recorded. Only root can look; what anybody else
 // gets is a permission error (fs.ErrPermission).
 func Look(root *os.File) (*Dir, error) {
-	proc, err := mountfd.OpenDir(root, "/proc")
-	if err != nil {
-		return nil, err
-	}
 	dir, err := mountfd.ReadDir(root, Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &Dir{proc: proc}, nil
+		return &Dir{}, nil
 	}
-	return &Dir{dir: dir, proc: proc}, err
+	return &Dir{dir: dir}, err
 }
 
 // subdirectory opens a directory that only root can enter; one that is not so
-// is refused, not mended.
+// is refused, not repaired.
 func subdirectory(parent *os.File, name string) (*os.File, error) {
 	dir, err := mountfd.OpenDir(parent, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -102,39 +95,55 @@ func subdirectory(parent *os.File, name string) (*os.File, error) {
 		return nil, err
 	}
 	if info.UID != 0 || info.Mode&0o7777 != 0o700 {
-		return nil, fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, not to root with 0700; remove it, it will be made anew",
+		return nil, fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, not to root with 0700; remove it, it will be made again",
 			dir.Name(), info.UID, info.Mode)
 	}
 	return dir, nil
 }
 
-// Lock waits until nobody else makes a base or an instance. The lock goes with
-// the returned function or with the process; whoever waits for an answer that
-// comes so late has a deadline.
-func (d *Dir) Lock() (unlock func(), err error) { return d.lock("lock") }
+// ErrBusy says that another login of the same user did not finish in time.
+var ErrBusy = errors.New("another login of this user has not finished")
 
-// LockUser waits until nobody else makes a tmpfs for a user: that lock is held until
-// a login process has committed, and others must not have to wait for it.
-func (d *Dir) LockUser(uid uint32) (unlock func(), err error) {
-	return d.lock("lock." + strconv.FormatUint(uint64(uid), 10))
-}
-
-func (d *Dir) lock(name string) (unlock func(), err error) {
-	fd, err := unix.Openat(int(d.dir.Fd()), name, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+// LockUser takes the lock of one user, waiting for at most that long; the error is
+// [ErrBusy] then. The lock goes with the returned function or with the process.
+// Nothing that the user can lengthen may be done under it.
+func (d *Dir) LockUser(uid uint32, wait time.Duration) (unlock func(), err error) {
+	locks, err := subdirectory(d.dir, "locks")
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s/%s: %w", Path, name, err)
+		return nil, err
 	}
-	for {
-		err := unix.Flock(fd, unix.LOCK_EX)
-		if err == nil {
-			return func() { unix.Close(fd) }, nil
+	defer locks.Close()
+	name := uidName(uid)
+	fd, err := unix.Openat(int(locks.Fd()), name, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s/locks/%s: %w", Path, name, err)
+	}
+	if err := flock(fd, time.Now().Add(wait)); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot lock %s/locks/%s: %w", Path, name, err)
+	}
+	return func() { unix.Close(fd) }, nil
+}
+
+// flock asks again and again, for flock(2) has no deadline, and a signal that ended
+// it would have to find its thread.
+func flock(fd int, deadline time.Time) error {
+	const shortest, longest = 100 * time.Microsecond, 10 * time.Millisecond
+	for pause := shortest; ; pause = min(2*pause, longest) {
+		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			return err
+		case time.Now().After(deadline):
+			return ErrBusy
 		}
-		if !errors.Is(err, unix.EINTR) {
-			unix.Close(fd)
-			return nil, fmt.Errorf("cannot lock %s/%s: %w", Path, name, err)
-		}
+		time.Sleep(pause)
 	}
 }
+
+func uidName(uid uint32) string { return strconv.FormatUint(uint64(uid), 10) }
 
 // key makes a file name of a target; the escape of URLs has neither slash nor
 // @ in it and is known to everybody.
@@ -156,20 +165,9 @@ func (f fields) get(name string) string {
 func (f fields) number(name string) uint64 {
 	n, err := strconv.ParseUint(f.get(name), 10, 64)
 	if err != nil {
-		return 0 // no file has inode 0: it will not be found to be true
+		return 0
 	}
 	return n
-}
-
-func (f fields) id() mountfd.ID {
-	return mountfd.ID{Device: f.number("DEVICE"), Inode: f.number("INODE")}
-}
-
-func idFields(id mountfd.ID) fields {
-	return fields{
-		{"DEVICE", strconv.FormatUint(id.Device, 10)},
-		{"INODE", strconv.FormatUint(id.Inode, 10)},
-	}
 }
 
 // format quotes every value: a name may have a line break in it.
@@ -199,16 +197,7 @@ func (d *Dir) read(directory, name string) fields {
 	if d.dir == nil {
 		return nil
 	}
-	dir, err := mountfd.OpenDir(d.dir, directory)
-	if err != nil {
-		return nil
-	}
-	defer dir.Close()
-	return readIn(dir, name)
-}
-
-func readIn(dir *os.File, name string) fields {
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := unix.Openat(int(d.dir.Fd()), directory+"/"+name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil
 	}
@@ -225,31 +214,64 @@ func readIn(dir *os.File, name string) fields {
 	return record
 }
 
-// write puts a record in place as a whole.
+// write puts a record in place as a whole, over one that is there.
 func (d *Dir) write(directory, name string, f fields) error {
-	dir, err := subdirectory(d.dir, directory)
+	dir, err := d.open(directory)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	temporary := unfinished + Random()
-	fd, err := unix.Openat(int(dir.Fd()), temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	return put(dir, name, format(f), func(temporary string) error {
+		return unix.Renameat(int(dir.Fd()), temporary, int(dir.Fd()), name)
+	})
+}
+
+// writeFirst is [Dir.write] where the first one wins: another record is an error
+// that is fs.ErrExist.
+func (d *Dir) writeFirst(directory, name string, f fields) error {
+	dir, err := d.open(directory)
 	if err != nil {
-		return fmt.Errorf("cannot write %s/%s/%s: %w", Path, directory, name, err)
+		return err
 	}
-	file := os.NewFile(uintptr(fd), temporary)
-	_, err = file.WriteString(format(f))
-	if closed := file.Close(); err == nil {
-		err = closed
-	}
+	defer dir.Close()
+	return put(dir, name, format(f), func(temporary string) error {
+		return unix.Renameat2(int(dir.Fd()), temporary, int(dir.Fd()), name, unix.RENAME_NOREPLACE)
+	})
+}
+
+func put(dir *os.File, name, text string, rename func(temporary string) error) error {
+	temporary := unfinished + Random()
+	err := create(dir, temporary, text)
 	if err == nil {
-		err = unix.Renameat(int(dir.Fd()), temporary, int(dir.Fd()), name)
+		err = rename(temporary)
 	}
 	if err != nil {
 		_ = unix.Unlinkat(int(dir.Fd()), temporary, 0)
-		return fmt.Errorf("cannot write %s/%s/%s: %w", Path, directory, name, err)
+		return fmt.Errorf("cannot write %s/%s: %w", dir.Name(), name, err)
 	}
 	return nil
+}
+
+func create(dir *os.File, name, text string) error {
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC | unix.O_NOFOLLOW
+	fd, err := unix.Openat(int(dir.Fd()), name, flags, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte(text))
+	return errors.Join(err, unix.Close(fd))
+}
+
+// open opens a directory of records, of one level or two, making it where it is
+// missing.
+func (d *Dir) open(directory string) (*os.File, error) {
+	first, second, nested := strings.Cut(directory, "/")
+	dir, err := subdirectory(d.dir, first)
+	if err != nil || !nested {
+		return dir, err
+	}
+	defer dir.Close()
+	return subdirectory(dir, second)
 }
 
 // names lists a directory of records.
@@ -270,12 +292,9 @@ func (d *Dir) names(directory string) []string {
 }
 
 func (d *Dir) remove(directory, name string) {
-	dir, err := mountfd.OpenDir(d.dir, directory)
-	if err != nil {
-		return
+	if d.dir != nil {
+		_ = unix.Unlinkat(int(d.dir.Fd()), directory+"/"+name, 0) // another may have been quicker
 	}
-	defer dir.Close()
-	_ = unix.Unlinkat(int(dir.Fd()), name, 0) // another sweeper may have been quicker
 }
 
 // Random returns eight characters that nobody can guess, from getrandom(2).

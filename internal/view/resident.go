@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/proc"
 )
 
 // ErrElsewhere says that a process has another root directory, pid namespace or
@@ -19,23 +19,10 @@ var ErrElsewhere = errors.New("the process has another root directory, pid or us
 // Resident is the host's view of a thread that stays: it serves one login
 // process after the other, each with its own view.
 type Resident struct {
-	host *os.File
-	ns   *os.File
-	mnt  identity // of ns
-	root identity
-	user identity
-	pid  identity
-}
-
-// identity is what a descriptor is, whatever its name.
-type identity struct{ device, inode uint64 }
-
-func identify(path string) (identity, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return identity{}, fmt.Errorf("cannot stat %s: %w", path, err)
-	}
-	return identity{st.Dev, st.Ino}, nil
+	host             *os.File
+	ns               *os.File
+	mnt              mountfd.ID // of ns
+	root, user, pidN mountfd.ID
 }
 
 // Settle binds the calling goroutine to its thread for good and moves the thread
@@ -55,7 +42,7 @@ func Settle() (*Resident, error) {
 	}
 	r := &Resident{}
 	var err error
-	if r.ns, err = openNamespace("/proc/1/ns/mnt"); err != nil {
+	if r.ns, err = proc.OpenNamespace("/proc/1/ns/mnt"); err != nil {
 		return nil, err
 	}
 	if err := enter(r.ns); err != nil {
@@ -69,10 +56,10 @@ func Settle() (*Resident, error) {
 
 func (r *Resident) learn() error {
 	var errs [4]error
-	r.mnt, errs[0] = identify("/proc/1/ns/mnt")
-	r.root, errs[1] = identify("/proc/1/root")
-	r.user, errs[2] = identify("/proc/self/ns/user")
-	r.pid, errs[3] = identify("/proc/self/ns/pid")
+	r.mnt, errs[0] = proc.IdentityOf(r.ns)
+	r.root, errs[1] = proc.IdentityAt("/proc/1/root")
+	r.user, errs[2] = proc.IdentityAt("/proc/self/ns/user")
+	r.pidN, errs[3] = proc.IdentityAt("/proc/self/ns/pid")
 	return errors.Join(errs[:]...)
 }
 
@@ -80,49 +67,65 @@ func (r *Resident) learn() error {
 // [ErrElsewhere] where that cannot be served. The caller makes sure that the pid
 // is still the same process's afterwards.
 func (r *Resident) For(pid int) (*View, error) {
-	proc := "/proc/" + strconv.Itoa(pid)
-	for path, want := range map[string]identity{"/root": r.root, "/ns/user": r.user, "/ns/pid": r.pid} {
-		if got, err := identify(proc + path); err != nil || got != want {
-			return nil, ErrElsewhere
-		}
-	}
-	v := r.View()
-	mnt, err := identify(proc + "/ns/mnt")
+	process, err := proc.Open(pid)
 	if err != nil {
-		return nil, err
-	}
-	if mnt == r.mnt {
-		return v, nil
-	}
-	// In a namespace that its user made, every path would be the user's.
-	ns, err := openNamespace(proc + "/ns/mnt")
-	if err != nil {
-		return nil, err
-	}
-	defer ns.Close()
-	if !OwnedByUs(ns) {
 		return nil, ErrElsewhere
 	}
-	fd, err := unix.Open(proc+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open %s/root: %w", proc, err)
+	v := r.View()
+	v.process = process
+	v.Caller.Table = process.Table()
+	if err := r.look(v, process); err != nil {
+		v.Close()
+		return nil, err
 	}
-	v.Caller = os.NewFile(uintptr(fd), "/")
-	v.owned = []*os.File{v.Caller}
 	return v, nil
 }
 
-// Host is the host's root directory; it stays open with the resident.
-func (r *Resident) Host() *os.File { return r.host }
+func (r *Resident) look(v *View, process *proc.Process) error {
+	for _, same := range [...]struct {
+		name string
+		want mountfd.ID
+	}{{"root", r.root}, {"ns/user", r.user}, {"ns/pid", r.pidN}} {
+		if got, err := process.Identity(same.name); err != nil || got != same.want {
+			return ErrElsewhere
+		}
+	}
+	mnt, err := process.Identity("ns/mnt")
+	if err != nil {
+		return ErrElsewhere
+	}
+	if v.InHost = mnt == r.mnt; v.InHost {
+		return nil
+	}
+	if v.callerNS, err = process.MountNamespace(); err != nil {
+		return err
+	}
+	v.owned = append(v.owned, v.callerNS)
+	// In a namespace that its user made, every path would be the user's.
+	if !proc.OwnedByUs(v.callerNS) {
+		return ErrElsewhere
+	}
+	if v.Caller.Root, err = process.Root(); err != nil {
+		return err
+	}
+	v.owned = append(v.owned, v.Caller.Root)
+	return nil
+}
+
+// Host is what the host sees; its root stays open with the resident.
+func (r *Resident) Host() mountfd.Tree { return mountfd.Tree{Root: r.host, Table: table} }
+
+// Namespace is the host's mount namespace; it stays open with the resident.
+func (r *Resident) Namespace() *os.File { return r.ns }
 
 // View is the host's own.
 func (r *Resident) View() *View {
-	return &View{Caller: r.host, Host: r.host, OfInit: true, ns: r.ns}
+	return &View{Caller: r.Host(), Host: r.Host(), OfInit: true, InHost: true, ns: r.ns}
 }
 
 // IsHome says whether the thread is where it belongs.
 func (r *Resident) IsHome() bool {
-	now, err := identify("/proc/thread-self/ns/mnt")
+	now, err := proc.IdentityAt("/proc/thread-self/ns/mnt")
 	return err == nil && now == r.mnt
 }
 

@@ -1,15 +1,15 @@
-// Package view answers from where the worker looks at files.
+// Package view answers from where a login is looked at, and makes the mount
+// namespace that a session gets.
 //
 // The login process may itself sit in somebody's private /tmp (su to bob in
 // alice's session), so what it calls /tmp is not what the host calls /tmp.
-// Instances are made and found in the namespace of pid 1, the host's view; what
-// has to be taken away first is seen in the caller's. Where pid 1 has another
-// root directory or user namespace than the caller, as in a container that
-// shares the host's pids, its view is not ours to take: both views are the
-// caller's then.
+// Instances are made and found in the namespace of pid 1, the host's view; the
+// caller's view says what the login process has now. Where pid 1 has another root
+// directory or user namespace than the caller, as in a container that shares the
+// host's pids, its view is not ours to take: both views are the caller's then.
 //
 // A mount namespace belongs to a thread: everything here, and everything that
-// depends on it, runs on the one thread that called [Enter].
+// depends on it, runs on the one thread that called [Enter] or [Settle].
 package view
 
 import (
@@ -23,20 +23,31 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/proc"
 )
 
-// View is where the calling thread looks from. Its files are places (O_PATH).
+// View is where the calling thread looks from, for one login process. Its files
+// are places (O_PATH).
 type View struct {
-	Caller *os.File // the root directory that the login process sees
-	Host   *os.File // the root directory that pid 1 sees, or Caller's twin
-	OfInit bool     // Host is pid 1's
-	ns     *os.File // the mount namespace of Host
-	owned  []*os.File
+	Caller mountfd.Tree // what the login process sees
+	Host   mountfd.Tree // what pid 1 sees, or Caller's twin
+	OfInit bool         // Host is pid 1's
+	InHost bool         // the login process is in the namespace of Host
+
+	ns       *os.File   // the mount namespace of Host
+	callerNS *os.File   // that of the login process; nil where InHost
+	owned    []*os.File // closed with the view
+	process  *proc.Process
 }
 
-// Enter binds the calling goroutine to its thread for good and moves that
-// thread into the namespace of pid 1 where that is possible.
-func Enter() (*View, error) {
+// table is the mount table of the thread that asks.
+const table = "/proc/thread-self/mountinfo"
+
+// Enter binds the calling goroutine to its thread for good and moves that thread
+// into the namespace of pid 1 where that is possible. The thread's own view, which a
+// worker has from the login process that started it, is the caller's; pid is that
+// process.
+func Enter(pid int) (*View, error) {
 	runtime.LockOSThread()
 	// setns(2) into a mount namespace refuses a thread that shares its root and cwd.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -45,39 +56,76 @@ func Enter() (*View, error) {
 	if err := checkProc(); err != nil {
 		return nil, err
 	}
-	caller, err := mountfd.Root()
+	process, err := proc.Open(pid)
 	if err != nil {
 		return nil, err
 	}
-	v := &View{Caller: caller}
-	v.OfInit = sameAsInit()
-	source := "/proc/thread-self/ns/mnt"
-	if v.OfInit {
-		source = "/proc/1/ns/mnt"
-	}
-	if v.ns, err = openNamespace(source); err != nil {
+	root, err := mountfd.Root()
+	if err != nil {
 		return nil, err
 	}
-	if v.OfInit {
-		if err := enter(v.ns); err != nil {
+	v := &View{Caller: mountfd.Tree{Root: root, Table: process.Table()}, process: process}
+	if v.callerNS, err = proc.OpenNamespace("/proc/thread-self/ns/mnt"); err != nil {
+		return nil, err
+	}
+	v.ns = v.callerNS
+	if v.OfInit = sameAsInit(); v.OfInit {
+		if err := v.enterInit(); err != nil {
 			return nil, err
 		}
 	}
-	if v.Host, err = mountfd.Root(); err != nil {
-		return nil, err
+	host, err := mountfd.Root()
+	v.Host = mountfd.Tree{Root: host, Table: table}
+	v.owned = []*os.File{root, v.callerNS, v.ns, host}
+	return v, err
+}
+
+func (v *View) enterInit() (err error) {
+	if v.ns, err = proc.OpenNamespace("/proc/1/ns/mnt"); err != nil {
+		return err
 	}
-	v.owned = []*os.File{v.Caller, v.ns, v.Host}
-	return v, nil
+	caller, err := proc.IdentityOf(v.callerNS)
+	if err != nil {
+		return err
+	}
+	init, err := proc.IdentityOf(v.ns)
+	v.InHost = caller == init
+	return errors.Join(err, enter(v.ns))
 }
 
 // Close closes what was opened for this view; the thread stays where it is.
 func (v *View) Close() error {
 	var errs error
 	for _, f := range v.owned {
-		errs = errors.Join(errs, f.Close())
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) { // some are the same
+			errs = errors.Join(errs, err)
+		}
+	}
+	if v.process != nil {
+		errs = errors.Join(errs, v.process.Close())
 	}
 	return errs
 }
+
+// IsCaller says whether a namespace is the caller's.
+func (v *View) IsCaller(namespace *os.File) bool {
+	if v.callerNS == nil {
+		return false
+	}
+	one, err := proc.IdentityOf(v.callerNS)
+	if err != nil {
+		return false
+	}
+	other, err := proc.IdentityOf(namespace)
+	return err == nil && one == other
+}
+
+// Cwd opens the working directory of the login process ([proc.Process.Cwd]); the
+// caller closes it.
+func (v *View) Cwd() (*os.File, error) { return v.process.Cwd() }
+
+// HostNamespace is the mount namespace of Host; it is the view's to close.
+func (v *View) HostNamespace() *os.File { return v.ns }
 
 // In runs look in another mount namespace, with that namespace's root
 // directory, and comes back. The error is about coming and going.
@@ -99,7 +147,11 @@ func (v *View) back() error {
 	if err := enter(v.ns); err != nil || v.OfInit {
 		return err
 	}
-	if err := unix.Fchdir(int(v.Host.Fd())); err != nil {
+	return changeRoot(v.Host.Root)
+}
+
+func changeRoot(root *os.File) error {
+	if err := unix.Fchdir(int(root.Fd())); err != nil {
 		return fmt.Errorf("cannot return to the root directory: %w", err)
 	}
 	if err := unix.Chroot("."); err != nil {
@@ -129,24 +181,15 @@ func (v *View) uncover(target string) error {
 	if err != nil {
 		return err
 	}
-	if err := mountfd.SetAttr(root, 0, unix.MS_PRIVATE, true); err != nil {
+	if err := mountfd.SetPropagation(root, unix.MS_PRIVATE, true); err != nil {
 		return err
 	}
 	if err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 		return fmt.Errorf("cannot look below the mount on %s: %w", target, err)
 	}
-	v.Host = root
-	v.ns, err = openNamespace("/proc/thread-self/ns/mnt")
+	v.Host = mountfd.Tree{Root: root, Table: table}
+	v.ns, err = proc.OpenNamespace("/proc/thread-self/ns/mnt")
 	return err
-}
-
-// openNamespace does without os.Open, which would start the runtime's poller.
-func openNamespace(path string) (*os.File, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the mount namespace %s: %w", path, err)
-	}
-	return os.NewFile(uintptr(fd), path), nil
 }
 
 func enter(ns *os.File) error {
@@ -154,30 +197,6 @@ func enter(ns *os.File) error {
 		return fmt.Errorf("cannot enter a mount namespace (setns): %w; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, also inside a container", err)
 	}
 	return nil
-}
-
-// OwnedByUs says that a mount namespace belongs to our own user namespace
-// (ioctl_ns(2), Linux 4.9): in one that a user made, every path is the user's.
-func OwnedByUs(ns *os.File) bool {
-	fd, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_USERNS)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	var owner, own unix.Stat_t
-	return unix.Fstat(fd, &owner) == nil && unix.Stat("/proc/self/ns/user", &own) == nil &&
-		owner.Ino == own.Ino && owner.Dev == own.Dev
-}
-
-// IsOwnedByUs is [OwnedByUs] for the namespace of a process or thread, by its
-// directory in /proc.
-func IsOwnedByUs(proc string) bool {
-	ns, err := openNamespace(proc + "/ns/mnt")
-	if err != nil {
-		return false
-	}
-	defer ns.Close()
-	return OwnedByUs(ns)
 }
 
 // checkProc makes sure that /proc shows this process: without it no process
@@ -202,11 +221,11 @@ func sameAsInit() bool {
 		{"/proc/1/root", "/"},
 		{"/proc/1/ns/user", "/proc/self/ns/user"},
 	} {
-		one, err := identify(pair[0])
+		one, err := proc.IdentityAt(pair[0])
 		if err != nil {
 			return false
 		}
-		if other, err := identify(pair[1]); err != nil || one != other {
+		if other, err := proc.IdentityAt(pair[1]); err != nil || one != other {
 			return false
 		}
 	}

@@ -1,0 +1,200 @@
+// Package proc looks at other processes.
+//
+// A pid is given out again, and so are the numbers of namespaces. So a process is
+// opened once, by its directory in /proc, and everything about it is looked up below
+// that: it is about the process that had the pid at that moment, or it fails, for
+// that process has ended (proc(5)). A namespace is compared by what two open
+// descriptors are.
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/mountfd"
+)
+
+// Process is a process that was there when it was opened.
+type Process struct {
+	PID int
+	dir *os.File
+}
+
+// Open opens the directory of a process in /proc; the caller closes it.
+func Open(pid int) (*Process, error) {
+	path := "/proc/" + strconv.Itoa(pid)
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", path, err)
+	}
+	return &Process{PID: pid, dir: os.NewFile(uintptr(fd), path)}, nil
+}
+
+// Close closes the directory.
+func (p *Process) Close() error { return p.dir.Close() }
+
+// Table is the path of the mountinfo file of the process, for as long as it is open.
+func (p *Process) Table() string {
+	return "/proc/self/fd/" + strconv.Itoa(int(p.dir.Fd())) + "/mountinfo"
+}
+
+// StartTime returns the moment at which the process began, in clock ticks since
+// boot (field 22 of /proc/PID/stat); an error says that it has ended.
+func (p *Process) StartTime() (string, error) {
+	fd, err := unix.Openat(int(p.dir.Fd()), "stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("cannot open %s/stat: %w", p.dir.Name(), err)
+	}
+	defer unix.Close(fd)
+	var text [1024]byte
+	n, err := unix.Read(fd, text[:])
+	if err != nil {
+		return "", fmt.Errorf("cannot read %s/stat: %w", p.dir.Name(), err)
+	}
+	return startTimeIn(string(text[:max(n, 0)]))
+}
+
+// startTimeIn counts from the last parenthesis: a process may call itself ") 1 2".
+// A process that has ended and waits for its parent has no start time.
+func startTimeIn(stat string) (string, error) {
+	const state, start = 3 - 3, 22 - 3 // what follows the name begins with field 3
+	words := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(words) <= start {
+		return "", fmt.Errorf("cannot find the start time in %q", stat)
+	}
+	if words[state] == "Z" || words[state] == "X" {
+		return "", errors.New("the process has ended")
+	}
+	return words[start], nil
+}
+
+// Began returns the start time of a process by its pid, as [Process.StartTime].
+func Began(pid int) (string, error) {
+	p, err := Open(pid)
+	if err != nil {
+		return "", err
+	}
+	defer p.Close()
+	return p.StartTime()
+}
+
+// Is says whether the process with this pid began at that moment, and lives.
+func Is(pid int, start string) bool {
+	now, err := Began(pid)
+	return err == nil && now == start
+}
+
+// MountNamespace opens the mount namespace of the process's main thread; the caller
+// closes it.
+func (p *Process) MountNamespace() (*os.File, error) { return p.open("ns/mnt", unix.O_RDONLY) }
+
+// Root opens the root directory of the process as a place; the caller closes it.
+func (p *Process) Root() (*os.File, error) { return p.open("root", unix.O_PATH|unix.O_DIRECTORY) }
+
+// Cwd opens the working directory of the process as a place, which asks no file
+// system. Its name is the path as the process sees it; the caller closes it.
+func (p *Process) Cwd() (*os.File, error) {
+	var path [unix.PathMax]byte
+	n, err := unix.Readlinkat(int(p.dir.Fd()), "cwd", path[:])
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s/cwd: %w", p.dir.Name(), err)
+	}
+	fd, err := unix.Openat(int(p.dir.Fd()), "cwd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s/cwd: %w", p.dir.Name(), err)
+	}
+	return os.NewFile(uintptr(fd), string(path[:n])), nil
+}
+
+// open follows a link of the kernel's below /proc/PID, without the runtime's poller.
+func (p *Process) open(name string, flags int) (*os.File, error) {
+	fd, err := unix.Openat(int(p.dir.Fd()), name, flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s/%s: %w", p.dir.Name(), name, err)
+	}
+	return os.NewFile(uintptr(fd), p.dir.Name()+"/"+name), nil
+}
+
+// Identity returns what "root", "ns/user" and the like of the process are. It means
+// something only beside another that is looked at while both are there.
+func (p *Process) Identity(name string) (mountfd.ID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(p.dir.Fd()), name, &st, 0); err != nil {
+		return mountfd.ID{}, fmt.Errorf("cannot stat %s/%s: %w", p.dir.Name(), name, err)
+	}
+	return mountfd.ID{Device: st.Dev, Inode: st.Ino}, nil
+}
+
+// IdentityOf returns what an open namespace is, to be compared while it is open.
+func IdentityOf(namespace *os.File) (mountfd.ID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(namespace.Fd()), &st); err != nil {
+		return mountfd.ID{}, fmt.Errorf("cannot stat %s: %w", namespace.Name(), err)
+	}
+	return mountfd.ID{Device: st.Dev, Inode: st.Ino}, nil
+}
+
+// IdentityAt is [IdentityOf] by a path in /proc.
+func IdentityAt(path string) (mountfd.ID, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return mountfd.ID{}, fmt.Errorf("cannot stat %s: %w", path, err)
+	}
+	return mountfd.ID{Device: st.Dev, Inode: st.Ino}, nil
+}
+
+// OpenNamespace opens a namespace by its path, without the runtime's poller.
+func OpenNamespace(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the namespace %s: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// OwnedByUs says that a mount namespace belongs to our own user namespace
+// (ioctl_ns(2), Linux 4.9): in one that a user made, every path is the user's.
+func OwnedByUs(namespace *os.File) bool {
+	fd, err := unix.IoctlRetInt(int(namespace.Fd()), unix.NS_GET_USERNS)
+	if err != nil {
+		return false
+	}
+	owner := os.NewFile(uintptr(fd), "user namespace")
+	defer owner.Close()
+	theirs, err := IdentityOf(owner)
+	if err != nil {
+		return false
+	}
+	ours, err := IdentityAt("/proc/self/ns/user")
+	return err == nil && theirs == ours
+}
+
+// All lists the pids that /proc shows.
+func All() ([]int, error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("cannot list processes: %w", err)
+	}
+	defer dir.Close()
+	var pids []int
+	for {
+		names, err := dir.Readdirnames(1024)
+		for _, name := range names {
+			if pid, err := strconv.Atoi(name); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return pids, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot list processes: %w", err)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package registry
+
+import (
+	"os"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/mountfd"
+	"gotmpns/internal/proc"
+	"gotmpns/internal/state"
+)
+
+// Held keeps the namespaces of all users with open sessions. It may be used by several
+// threads.
+type Held struct {
+	mu    sync.Mutex
+	users map[uint32][]*held
+}
+
+// held is a namespace and what keeps it here.
+type held struct {
+	Namespace
+	uid      uint32
+	id       mountfd.ID      // of its descriptor, which is open
+	sessions map[string]bool // whose login process lives
+	resident *resident       // a process that is in it though no session is
+}
+
+// resident is a process that stayed when the last session ended, such as tmux.
+type resident struct{ pid, pidfd int }
+
+// NewHeld returns a registry that holds nothing.
+func NewHeld() *Held { return &Held{users: map[uint32][]*held{}} }
+
+// Of returns the namespaces of a user, the latest first; they are the caller's to
+// close. Where none is held, those are found that workers have made since: by the
+// user's records.
+func (h *Held) Of(records *state.Dir, uid uint32, host *os.File) []*Namespace {
+	if found := h.of(uid); len(found) > 0 {
+		return found
+	}
+	h.Adopt(records, uid, host)
+	return h.of(uid)
+}
+
+func (h *Held) of(uid uint32) []*Namespace {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var found []*Namespace
+	for _, n := range slices.Backward(h.users[uid]) {
+		if d, err := n.Duplicate(); err == nil {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// Adopt takes over what the records of a user tell of: sessions that a worker has
+// opened, or an earlier broker.
+func (h *Held) Adopt(records *state.Dir, uid uint32, host *os.File) {
+	for _, n := range slices.Backward(OfRecords(records, uid, host)) {
+		h.Add(uid, n, n.Session)
+	}
+}
+
+// Add registers a session in a namespace, which is the registry's to close from now on.
+func (h *Held) Add(uid uint32, n *Namespace, session string) {
+	id, err := proc.IdentityOf(n.File)
+	if err != nil {
+		n.Close()
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, known := range h.users[uid] {
+		if known.id == id {
+			known.sessions[session] = true
+			n.Close()
+			return
+		}
+	}
+	h.users[uid] = append(h.users[uid], &held{Namespace: *n, uid: uid, id: id, sessions: map[string]bool{session: true}})
+}
+
+// End says that a session has ended. What nobody is known to be in stays until
+// [Held.Release] has looked.
+func (h *Held) End(uid uint32, session string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range h.users[uid] {
+		delete(n.sessions, session)
+	}
+}
+
+// Holds says whether a namespace of this user is held.
+func (h *Held) Holds(uid uint32) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.users[uid]) > 0
+}
+
+// Count returns how many namespaces are held, and of how many users.
+func (h *Held) Count() (namespaces, users int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, list := range h.users {
+		namespaces += len(list)
+	}
+	return namespaces, len(h.users)
+}
+
+// Release lets go of the namespaces that no process is in, and returns the users for
+// whom none is left. It looks at every process once, whatever the number of
+// namespaces in question, and at none where there is none in question. Nobody waits for
+// it: it holds no lock while it looks.
+func (h *Held) Release() []uint32 {
+	idle := h.idle()
+	if len(idle) == 0 {
+		return nil
+	}
+	found := residents(idle)
+	return h.release(idle, found)
+}
+
+// idle are the namespaces without a session whose resident has gone.
+func (h *Held) idle() map[mountfd.ID]*held {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	idle := map[mountfd.ID]*held{}
+	for _, list := range h.users {
+		for _, n := range list {
+			if len(n.sessions) == 0 && !n.resident.lives() {
+				idle[n.id] = n
+			}
+		}
+	}
+	return idle
+}
+
+// residents finds a process for each namespace that has one. The namespaces are held,
+// so their numbers are nobody else's.
+func residents(idle map[mountfd.ID]*held) map[mountfd.ID]*resident {
+	found := map[mountfd.ID]*resident{}
+	pids, err := proc.All()
+	if err != nil {
+		return nil
+	}
+	for _, pid := range pids {
+		p, err := proc.Open(pid)
+		if err != nil {
+			continue
+		}
+		id, err := p.Identity("ns/mnt")
+		if err == nil && idle[id] != nil && found[id] == nil {
+			if r := newResident(p); r != nil {
+				found[id] = r
+			}
+		}
+		p.Close()
+		if len(found) == len(idle) {
+			break
+		}
+	}
+	return found
+}
+
+func newResident(p *proc.Process) *resident {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return nil
+	}
+	if _, err := p.StartTime(); err != nil { // then the pid may be another's
+		unix.Close(fd)
+		return nil
+	}
+	return &resident{p.PID, fd}
+}
+
+func (r *resident) lives() bool {
+	if r == nil {
+		return false
+	}
+	fds := []unix.PollFd{{Fd: int32(r.pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 0
+}
+
+func (r *resident) close() {
+	if r != nil {
+		unix.Close(r.pidfd)
+	}
+}
+
+func (h *Held) release(idle map[mountfd.ID]*held, found map[mountfd.ID]*resident) []uint32 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var left []uint32
+	for id, n := range idle {
+		n.resident.close()
+		n.resident = found[id]
+		// A login may have joined while this was looking.
+		if found == nil || n.resident != nil || len(n.sessions) > 0 {
+			continue
+		}
+		n.Close()
+		h.users[n.uid] = slices.DeleteFunc(h.users[n.uid], func(o *held) bool { return o == n })
+		if len(h.users[n.uid]) == 0 {
+			delete(h.users, n.uid)
+			left = append(left, n.uid)
+		}
+	}
+	return left
+}
+
+// Residents returns the pidfds of processes for whose end [Held.Release] is to be called
+// again; they stay the registry's.
+func (h *Held) Residents() []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var fds []int
+	for _, list := range h.users {
+		for _, n := range list {
+			if n.resident != nil {
+				fds = append(fds, n.resident.pidfd)
+			}
+		}
+	}
+	return fds
+}

@@ -1,0 +1,94 @@
+// Package registry knows the mount namespaces of users' sessions.
+//
+// The first session of a user gets a namespace, later ones join it where they would
+// get the same. So there is one answer, by user, to several questions: which namespace
+// can a login join, is the caller in a session and whose, who has a tmpfs, is anybody
+// left in there. It is found without looking at other users.
+//
+// There are two ways to know. [Held] is the broker's: it keeps each namespace open as
+// long as a process is in it, so that its identity stays its own and a login after a
+// detached tmux comes to the tmux's. [OfRecords] is a worker's, which remembers
+// nothing: it goes by the records of sessions whose login process lives, and looks
+// which namespace that process is in.
+package registry
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/mountfd"
+	"gotmpns/internal/proc"
+	"gotmpns/internal/state"
+)
+
+// Namespace is the namespace of an open session, held by its descriptor.
+type Namespace struct {
+	Session string // the name of a session that is in it
+	PID     int    // of that session's login process
+	Key     string // of the plan that it was made by; empty: nobody may join it
+	File    *os.File
+}
+
+// Close closes the descriptor.
+func (n *Namespace) Close() error { return n.File.Close() }
+
+// OfRecords returns the namespaces of a user's open sessions, the latest first, each of
+// them once. They are the caller's to close. The host's own is none of them: a login
+// process is still there while it is being answered.
+func OfRecords(records *state.Dir, uid uint32, host *os.File) []*Namespace {
+	living := records.Living(uid)
+	seen := map[mountfd.ID]bool{}
+	if id, err := proc.IdentityOf(host); err == nil {
+		seen[id] = true
+	}
+	var found []*Namespace
+	for i := len(living) - 1; i >= 0; i-- {
+		n := ofRecord(living[i])
+		if n == nil {
+			continue
+		}
+		id, err := proc.IdentityOf(n.File)
+		if err != nil || seen[id] {
+			n.Close()
+			continue
+		}
+		seen[id] = true
+		found = append(found, n)
+	}
+	return found
+}
+
+// ofRecord opens what the login process of a session is in; nil where that is nothing
+// to go by.
+func ofRecord(r state.Recorded) *Namespace {
+	process, err := proc.Open(r.PID)
+	if err != nil {
+		return nil
+	}
+	defer process.Close()
+	// By now the pid may be another process's.
+	if now, err := process.StartTime(); err != nil || now != r.Start {
+		return nil
+	}
+	file, err := process.MountNamespace()
+	if err != nil {
+		return nil
+	}
+	// In a namespace that a user made, every path is the user's.
+	if !proc.OwnedByUs(file) {
+		file.Close()
+		return nil
+	}
+	return &Namespace{Session: r.Name, PID: r.PID, Key: r.Key, File: file}
+}
+
+// Duplicate returns another descriptor of the same namespace: what is held may be closed
+// at any moment.
+func (n *Namespace) Duplicate() (*Namespace, error) {
+	fd, err := unix.FcntlInt(n.File.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Namespace{Session: n.Session, PID: n.PID, Key: n.Key, File: os.NewFile(uintptr(fd), n.File.Name())}, nil
+}

@@ -1,0 +1,126 @@
+package session
+
+import (
+	"errors"
+	"os"
+
+	"gotmpns/internal/mountfd"
+	"gotmpns/internal/plan"
+)
+
+// This file is about the login process: where it comes from, what it holds, and what
+// becomes of its working directory.
+
+// origin says which namespace the login process is in.
+func (l *login) origin() plan.Origin {
+	if l.view.InHost {
+		return plan.FromHost
+	}
+	if !l.view.OfInit {
+		return plan.FromElsewhere
+	}
+	users := []uint32{l.request.UID}
+	for uid := range l.observer.strayed {
+		users = append(users, uid)
+	}
+	for _, uid := range users {
+		if l.isInSessionOf(uid) {
+			return plan.FromSession
+		}
+	}
+	return plan.FromElsewhere
+}
+
+// isInSessionOf compares with the namespaces of one user's sessions.
+func (l *login) isInSessionOf(uid uint32) bool {
+	found := false
+	for _, n := range l.host.Namespaces(l.answer.state, uid, l.view.HostNamespace()) {
+		found = found || l.view.IsCaller(n.File)
+		n.Close()
+	}
+	return found
+}
+
+// holds returns another user whose session the login process itself has open: a server
+// that serves several users in one process. Empty: it has none.
+func (l *login) holds() string {
+	for uid := range l.observer.strayed {
+		for _, r := range l.answer.state.Living(uid) {
+			if r.PID == l.pid {
+				return r.User
+			}
+		}
+	}
+	return ""
+}
+
+// lookAtCwd finds out where the login process is, without asking a user's own file
+// system: root may not enter that, or would wait for ever.
+func (o *observer) lookAtCwd() {
+	cwd, err := o.view.Cwd()
+	if err != nil {
+		return // not known: the session starts in /
+	}
+	o.keep(cwd)
+	o.cwd, o.cwdFacts.Path = cwd, cwd.Name()
+	if o.cwdFacts.Path == "/" && o.view.InHost {
+		o.cwdFacts.OnHost = true
+		return
+	}
+	switch err := o.view.Caller.Trust(cwd); {
+	case errors.Is(err, mountfd.ErrUsers):
+		o.cwdFacts.Refused = mountfd.ErrUsers.Error()
+		return
+	case err != nil:
+		return // a mount that is in no table: detached, or outside of a chroot
+	}
+	place, same := o.cwdIn(o.view.Host, o.cwdFacts.Path)
+	if place != nil {
+		o.keep(place)
+	}
+	o.cwdFacts.OnHost = same
+}
+
+// cwdIn opens the working directory by its path, and says whether it is the same there.
+// Another path, to which the plan moves the session, only has to be there.
+func (o *observer) cwdIn(tree mountfd.Tree, path string) (place *os.File, same bool) {
+	place, err := tree.Open(path)
+	if err != nil {
+		return nil, false
+	}
+	if path != o.cwdFacts.Path {
+		return place, true
+	}
+	one, err := mountfd.Peek(place)
+	if err != nil {
+		return place, false
+	}
+	other, err := mountfd.Peek(o.cwd)
+	return place, err == nil && one.ID == other.ID
+}
+
+// cwdPath is where the session starts: where the login process is, unless the plan
+// says otherwise.
+func (o *observer) cwdPath(p plan.Plan) string {
+	for _, step := range p.Steps {
+		if chdir, ok := step.(plan.Chdir); ok {
+			return chdir.Path
+		}
+	}
+	if o.cwdFacts.Path == "" {
+		return "/"
+	}
+	return o.cwdFacts.Path
+}
+
+// inside is the tree of a namespace of the user's: what is known of the host's targets
+// helps to tell their mounts from a user's own.
+func (o *observer) inside(root *os.File) mountfd.Tree {
+	tree := mountfd.Tree{Root: root, Table: o.view.Host.Table}
+	for _, pl := range o.places {
+		if pl.host.Dir != nil {
+			tree.Known = append(tree.Known, pl.host.Info.Device)
+		}
+	}
+	return tree
+}

@@ -1,0 +1,92 @@
+package session
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"gotmpns/internal/plan"
+	"gotmpns/internal/registry"
+	"gotmpns/internal/state"
+	"gotmpns/internal/wire"
+)
+
+// decide plans and carries out. A namespace that would be joined is looked at first; one
+// that does not show what it should is out of the question, and the plan is made again
+// without it. Where the session would get one of its own, other logins of the user are
+// asked to wait for a moment, so that they join this one.
+func (l *login) decide(facts plan.Facts) error {
+	l.findJoinable(&facts)
+	p, done, err := l.tryToJoin(&facts)
+	if done || err != nil {
+		return err
+	}
+	if p.Key == "" {
+		return l.carryOut(p)
+	}
+	switch err := l.answer.store.Lock(l.request.UID); {
+	case errors.Is(err, state.ErrBusy):
+		// The other one may have been stopped by its user: this one waits no longer.
+		return l.carryOut(p)
+	case err != nil:
+		return err
+	}
+	l.findJoinable(&facts)
+	if p, done, err = l.tryToJoin(&facts); done || err != nil {
+		return err
+	}
+	return l.carryOut(p)
+}
+
+// findJoinable learns which namespaces the user's other sessions have.
+func (l *login) findJoinable(facts *plan.Facts) {
+	l.joinable = map[string]*registry.Namespace{}
+	facts.Joinable = nil
+	for _, n := range l.host.Namespaces(l.answer.state, l.request.UID, l.view.HostNamespace()) {
+		l.answer.keep(n)
+		l.joinable[n.Session] = n
+		if n.Key != "" {
+			facts.Joinable = append(facts.Joinable, plan.Namespace{Session: n.Session, PID: n.PID, Key: n.Key})
+		}
+	}
+}
+
+// tryToJoin makes the plan, and joins if that is the plan; otherwise it returns it.
+func (l *login) tryToJoin(facts *plan.Facts) (p plan.Plan, done bool, err error) {
+	for {
+		if p, err = plan.Make(l.policy, *facts); err != nil {
+			return p, false, err
+		}
+		join, ok := firstStep(p).(plan.Join)
+		if !ok {
+			return p, false, nil
+		}
+		joined, err := l.join(p, join)
+		if joined || err != nil {
+			return p, true, err
+		}
+		facts.Joinable = slices.DeleteFunc(facts.Joinable, func(n plan.Namespace) bool { return n.Session == join.Session })
+	}
+}
+
+func firstStep(p plan.Plan) plan.Step {
+	if len(p.Steps) == 0 {
+		return nil
+	}
+	return p.Steps[0]
+}
+
+func envText(s plan.Setting) string {
+	if s.Unset {
+		return s.Name
+	}
+	return s.Name + "=" + s.Value
+}
+
+func debug(who string, p plan.Plan) []wire.Entry {
+	var entries []wire.Entry
+	for line := range strings.Lines(p.String()) {
+		entries = append(entries, wire.Log{Priority: wire.Debug, Text: who + strings.TrimRight(line, "\n")})
+	}
+	return entries
+}
