@@ -62,7 +62,7 @@ STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Werror
 HARDEN  := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 RELRO   := -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS  ?= -O2 -g
-SHIM    := args log request reply broker worker commit record shim
+SHIM    := args log limit request reply broker worker ask record apply commit shim
 # Packed relocations take a tenth off the file (glibc 2.36, binutils 2.38: Debian
 # 12 has both).
 PACKED  := -Wl,-z,pack-relative-relocs
@@ -82,7 +82,7 @@ build/place: FORCE
 	@mkdir -p build
 	@echo '$(LIBEXECDIR)/gotmpns-worker' | cmp -s - $@ || echo '$(LIBEXECDIR)/gotmpns-worker' > $@
 
-build/%.o: c/%.c c/shim.h c/wire.h build/place
+build/%.o: c/%.c c/shim.h c/wire.h c/compat.h build/place
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC -fvisibility=hidden \
 	  -DGOTMPNS_WORKER='"$(LIBEXECDIR)/gotmpns-worker"' -c -o $@ $<
 
@@ -90,7 +90,7 @@ build/pam_gotmpns.so: $(SHIM:%=build/%.o) c/pam_gotmpns.map
 	$(CC) $(CFLAGS) $(LDFLAGS) $(RELRO) -shared -Wl,--version-script=c/pam_gotmpns.map \
 	  -Wl,-z,defs -o $@ $(SHIM:%=build/%.o) -lpam
 
-build/gotmpns-worker: c/launcher.c c/wire.h
+build/gotmpns-worker: c/launcher.c c/wire.h c/compat.h
 	@mkdir -p build
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIE -pie $(LDFLAGS) $(RELRO) -o $@ c/launcher.c
 
@@ -232,6 +232,8 @@ shim-tests: build
 	@mkdir -p build/shim/sanitized
 	$(CC) $(STRICT) -O1 -g -o build/shim/host $(TESTHOST) -lpam -ldl -lpthread
 	$(CC) $(STRICT) -O1 -g -o build/shim/fakeworker c/test/fakeworker.c
+	for mode in joins silent; do mkdir -p build/shim/$$mode && \
+	  $(CC) $(STRICT) -O1 -g -fPIC -shared -DLIBRARY="\"$$mode\"" -o build/shim/$$mode/gotmpns-session.so c/test/fakeworker.c || exit 1; done
 	$(CC) $(STRICT) -O1 -g -fPIC -shared -o build/shim/libnss_test.so.2 c/test/nss_test.c
 	clang $(STRICT) $(SANITIZE) -o build/shim/host-sanitized $(TESTHOST) -lpam -ldl -lpthread
 	clang $(STRICT) $(SANITIZE) $(C_FLAGS) -shared -fPIC -fvisibility=hidden -Wl,--version-script=c/pam_gotmpns.map \

@@ -1,4 +1,4 @@
-/* The words behind the module's name in a PAM stack. */
+/* The arguments after the module's name in a PAM stack. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,12 +84,12 @@ void args_parse(pam_handle_t *pamh, int argc, const char **argv, struct args *ar
 		.timeout = DEFAULT_TIMEOUT,
 	};
 	for (int i = 0; i < argc; i++) {
-		/* A slip of the pen in a PAM stack must not lock anybody out. */
+		/* A typo in a PAM stack must not lock anybody out. */
 		if (argv[i] != NULL && !parse_one(argv[i], args))
 			pam_syslog(pamh, LOG_ERR,
-				   "cannot use the module argument \"%.200s\", going on without it: "
-				   "known are debug, config=/FILE, worker=/FILE, "
-				   "socket=/PATH|none, timeout=SECONDS (1 to %u)",
+				   "ignoring the module argument \"%.200s\": valid arguments are "
+				   "debug, config=/FILE, worker=/FILE, socket=/PATH|none, "
+				   "timeout=SECONDS (1 to %u)",
 				   argv[i], LONGEST_TIMEOUT);
 	}
 }

@@ -10,14 +10,14 @@
 
 /*
  * The broker sees a process, not a thread.  One that has a mount namespace of
- * its own, as a thread of a threaded host may have, is a worker's to look at.
+ * its own, as a thread of a threaded host may have, is left to a worker.
  */
 static bool is_main_thread(void)
 {
 	return syscall(SYS_gettid) == getpid();
 }
 
-/* Whoever listens there has to be root: in a container, /run may be anybody's. */
+/* The listener has to be root: in a container, anybody may own /run. */
 static bool peer_is_root(int fd)
 {
 	struct ucred peer = {.uid = (uid_t)-1};
@@ -32,11 +32,10 @@ bool broker_connect(struct worker *broker, const char *path)
 	size_t length = strlen(path);
 	int fd;
 
-	*broker = (struct worker){.pid = 0, .pidfd = -1, .socket = -1};
 	if (length >= sizeof address.sun_path || !is_main_thread())
 		return false;
 	memcpy(address.sun_path, path, length);
-	/* Not blocking: a queue that is full means that a worker is quicker. */
+	/* Not blocking: when the queue is full, a worker is quicker. */
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return false;
@@ -45,6 +44,6 @@ bool broker_connect(struct worker *broker, const char *path)
 		(void)close(fd);
 		return false;
 	}
-	broker->socket = fd;
+	*broker = (struct worker){.pidfd = -1, .socket = fd};
 	return true;
 }

@@ -1,18 +1,20 @@
 /*
- * gotmpns-worker: makes a clean process out of whatever it was exec'd from (a
- * setuid program started by a stranger, at worst), then hands over to
- * gotmpns-session.so, which lies beside it.
+ * gotmpns-worker: makes a clean process out of whatever it was exec'd from (at
+ * worst, a setuid program started by a stranger), then hands over to
+ * gotmpns-session.so in its own directory.
  *
  * Descriptor 0 is the socket to the login process.  Why C, and why before Go
  * starts: the Go runtime reads its limits, signals and environment before any
  * code of ours, and has several threads by then.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <malloc.h>
-#include <sched.h>
+#include <poll.h>
+#include <security/_pam_types.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,26 +24,77 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <syslog.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "wire.h"
 
 #define LIBRARY "gotmpns-session.so"
 #define ENTRY "gotmpns_session_serve"
 /* The Go runtime reserves address space in large pieces before it starts. */
 #define ADDRESS_SPACE_NEEDED ((rlim_t)1 << 30)
+/* Its heap, and the stacks of its threads. */
+#define DATA_NEEDED ((rlim_t)256 << 20)
+/* Longer than the longest timeout of the module: no worker lives longer. */
+#define LIFETIME 660u /* seconds */
 
-/* exec resets handlers, but what was ignored or blocked stays so. */
 static void reset_signals(void)
 {
 	sigset_t none;
 
+	/* exec resets handlers, but what was ignored or blocked stays so. */
 	for (int number = 1; number < NSIG; number++)
 		(void)signal(number, SIG_DFL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
+
+/* ---- refusing ---- */
+
+/* Returns when the request is there, unread; false when the login process hangs up. */
+static bool await_request(void)
+{
+	struct pollfd pollfd = {.fd = 0, .events = POLLIN};
+
+	while (poll(&pollfd, 1, -1) < 0 && errno == EINTR)
+		;
+	return (pollfd.revents & POLLHUP) == 0;
+}
+
+/* Answers the login process with a refusal, and exits. */
+__attribute__((noreturn)) static void refuse(const char *why)
+{
+	static unsigned char request[GOTMPNS_REQUEST_MAX];
+	struct {
+		struct gotmpns_header header;
+		struct gotmpns_entry entry;
+		char text[1024];
+	} reply = {.header = {.magic = GOTMPNS_MAGIC,
+			      .version = GOTMPNS_VERSION,
+			      .kind = GOTMPNS_REPLY,
+			      .status = PAM_SYSTEM_ERR},
+		   .entry = {.type = GOTMPNS_SUMMARY}};
+	size_t length = strnlen(why, sizeof reply.text - 1);
+
+	memcpy(reply.text, why, length);
+	reply.entry.length = (uint16_t)(length + 1);
+	reply.header.length = (uint32_t)(sizeof reply.header + sizeof reply.entry +
+					 ((length + 1 + 3) & ~(size_t)3));
+	/* First the request: a socket that is closed with a message in it resets the other end. */
+	(void)recv(0, request, sizeof request, 0);
+	(void)send(0, &reply, reply.header.length, MSG_NOSIGNAL);
+	_exit(1);
+}
+
+static bool is_socket(void)
+{
+	int type = 0;
+	socklen_t length = sizeof type;
+
+	return getsockopt(0, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET;
+}
+
+/* ---- the caller's traces ---- */
 
 static bool become_root(void)
 {
@@ -55,59 +108,120 @@ static bool become_root(void)
 	       real == 0 && effective == 0 && saved == 0 && rgid == 0 && egid == 0 && sgid == 0;
 }
 
-/* As high as we are allowed to: to no limit with CAP_SYS_RESOURCE, else to the hard one. */
-static void raise_limit(__rlimit_resource_t resource, rlim_t wanted)
+/* Both to WANTED or, without CAP_SYS_RESOURCE, as near to it as the hard limit is. */
+static rlim_t raise_limit(__rlimit_resource_t resource, rlim_t wanted)
 {
-	struct rlimit limit = {.rlim_cur = wanted, .rlim_max = RLIM_INFINITY};
+	struct rlimit limit, raised;
 
-	if (setrlimit(resource, &limit) == 0 || getrlimit(resource, &limit) != 0)
-		return;
+	if (getrlimit(resource, &limit) != 0)
+		return 0;
+	raised.rlim_cur = wanted;
+	raised.rlim_max = limit.rlim_max < wanted ? wanted : limit.rlim_max;
+	if (setrlimit(resource, &raised) == 0)
+		return wanted;
 	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-	(void)setrlimit(resource, &limit);
+	return setrlimit(resource, &limit) == 0 ? limit.rlim_cur : 0;
 }
 
-static bool set_limits(void)
+static void set_limits(void)
 {
 	const struct rlimit no_core = {0, 0};
-	struct rlimit space;
 
-	raise_limit(RLIMIT_AS, RLIM_INFINITY);
-	raise_limit(RLIMIT_DATA, RLIM_INFINITY);
-	raise_limit(RLIMIT_CPU, RLIM_INFINITY);
-	raise_limit(RLIMIT_FSIZE, RLIM_INFINITY);
-	raise_limit(RLIMIT_NPROC, RLIM_INFINITY);
-	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY);
-	raise_limit(RLIMIT_NOFILE, 1024);
-	raise_limit(RLIMIT_STACK, (rlim_t)8 << 20);
+	(void)raise_limit(RLIMIT_CPU, RLIM_INFINITY);
+	(void)raise_limit(RLIMIT_FSIZE, RLIM_INFINITY);
+	(void)raise_limit(RLIMIT_NPROC, RLIM_INFINITY);
+	(void)raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY);
+	(void)raise_limit(RLIMIT_NOFILE, 1024);
+	(void)raise_limit(RLIMIT_STACK, (rlim_t)8 << 20);
 	(void)setrlimit(RLIMIT_CORE, &no_core);
-	return getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur >= ADDRESS_SPACE_NEEDED;
+	if (raise_limit(RLIMIT_AS, RLIM_INFINITY) < ADDRESS_SPACE_NEEDED)
+		refuse("the limit on address space (RLIMIT_AS) of the login process is too low "
+		       "and cannot be raised; 1 GiB is needed");
+	if (raise_limit(RLIMIT_DATA, RLIM_INFINITY) < DATA_NEEDED)
+		refuse("the limit on data (RLIMIT_DATA) of the login process is too low and "
+		       "cannot be raised; 256 MiB are needed");
 }
 
-/* Out of the user's hands: no terminal signal, no core, no life after the login process. */
-static bool settle(void)
+/* A user may start a setuid program with a low priority: others wait for what this makes. */
+static void set_priority(void)
 {
-	(void)setsid(); /* fails only for a leader of its group, which has one already */
-	(void)umask(077);
-	return chdir("/") == 0 && prctl(PR_SET_DUMPABLE, 0) == 0 &&
-	       prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+	const struct sched_param none = {0};
+
+	(void)sched_setscheduler(0, SCHED_OTHER, &none);
+	(void)setpriority(PRIO_PROCESS, 0, 0);
+	(void)syscall(SYS_ioprio_set, 1 /* a process */, 0 /* this one */, 0 /* as nice has it */);
+}
+
+/* Not below a slice or a manager of the user's, who could stop it there. */
+static bool is_in_users_cgroup(void)
+{
+	char text[PATH_MAX];
+	FILE *file = fopen("/proc/self/cgroup", "re");
+	bool is = false;
+
+	if (file == NULL)
+		return false;
+	while (fgets(text, sizeof text, file) != NULL) {
+		if (strncmp(text, "0::", 3) == 0)
+			is = strstr(text, "/user.slice") != NULL || strstr(text, "/user@") != NULL;
+	}
+	(void)fclose(file);
+	return is;
+}
+
+/*
+ * Goes on as another process, in the root of the cgroups, or stays where it is.
+ * To move this process there would wait for all other threads of the system.
+ */
+static void leave_cgroup(void)
+{
+	struct gotmpns_clone_args args = {.flags = GOTMPNS_CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+	int root;
+
+	if (!is_in_users_cgroup())
+		return;
+	root = open("/sys/fs/cgroup", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return;
+	/* As in fork(3): where the C library keeps the number of this thread, if that is known. */
+	if (prctl(PR_GET_TID_ADDRESS, &args.child_tid) == 0)
+		args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+	args.cgroup = (uint64_t)root;
+	if (syscall(SYS_clone3, &args, sizeof args) > 0)
+		_exit(0);
+	(void)close(root);
 }
 
 /* Nothing but the socket comes in; what the runtime may print goes nowhere. */
-static bool only_the_socket(void)
+static bool keep_only_socket(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (null < 0 || dup2(null, 1) != 1 || dup2(null, 2) != 2)
-		return false;
-	return close_range(3, ~0U, 0) == 0;
+	return null >= 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2 &&
+	       syscall(SYS_close_range, 3U, ~0U, 0U) == 0;
 }
 
-static bool is_socket(void)
+/* Out of the user's hands: no terminal signal, no core. */
+static bool detach_from_caller(void)
 {
-	int type = 0;
-	socklen_t length = sizeof type;
+	(void)setsid(); /* fails only for the leader of a group, which has one already */
+	(void)umask(077);
+	return chdir("/") == 0 && prctl(PR_SET_DUMPABLE, 0) == 0;
+}
 
-	return getsockopt(0, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET;
+/* ---- the session library ---- */
+
+/*
+ * From now on this process ends with the login process, or when that closes the
+ * socket: SIGIO's default, and nothing of the Go runtime's.  SIGIO comes with data
+ * as well, so the request has to be there already.
+ */
+static void end_with_caller(void)
+{
+	(void)alarm(LIFETIME);
+	if (!await_request() || fcntl(0, F_SETOWN, getpid()) != 0 ||
+	    fcntl(0, F_SETFL, O_RDWR | O_ASYNC) != 0 || !await_request())
+		_exit(1);
 }
 
 /*
@@ -129,41 +243,36 @@ static void stay_in_one_place(void)
 	(void)sched_setaffinity(0, sizeof set, &set);
 }
 
-/* Beside the file that the kernel executed: neither argv nor /proc is asked. */
-static bool library_path(char *path, size_t size)
+static void refuse_library(void)
 {
-	const char *self = (const char *)getauxval(AT_EXECFN);
-	const char *slash = self != NULL ? strrchr(self, '/') : NULL;
+	const char *error = dlerror();
+	char why[512];
 
-	return slash != NULL && self[0] == '/' &&
-	       snprintf(path, size, "%.*s/%s", (int)(slash - self), self, LIBRARY) < (int)size;
-}
-
-/* In the words of pam_syslog(3): the module may be past listening. */
-static void complain(const char *text)
-{
-	openlog("pam_gotmpns", LOG_PID, LOG_AUTHPRIV);
-	syslog(LOG_ERR, "cannot load the session library: %s", text != NULL ? text : "no reason");
+	(void)snprintf(why, sizeof why, "cannot load the session library: %.300s; is the "
+		       "installation complete, and made for this system?",
+		       error != NULL ? error : "no reason given");
+	refuse(why);
 }
 
 static int serve(void)
 {
+	/* The file that the kernel executed: neither argv nor /proc is asked. */
+	const char *self = (const char *)getauxval(AT_EXECFN);
+	const char *slash = self != NULL && self[0] == '/' ? strrchr(self, '/') : NULL;
 	char path[PATH_MAX];
 	void *library;
 	int (*entry)(int);
 
-	if (!library_path(path, sizeof path))
-		return GOTMPNS_EXIT_USAGE;
+	if (slash == NULL || snprintf(path, sizeof path, "%.*s/%s", (int)(slash - self), self,
+				      LIBRARY) >= (int)sizeof path)
+		refuse("cannot load the session library: the path of the worker is not absolute, "
+		       "or too long");
 	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (library == NULL) {
-		complain(dlerror());
-		return GOTMPNS_EXIT_LIBRARY;
-	}
+	if (library == NULL)
+		refuse_library();
 	*(void **)&entry = dlsym(library, ENTRY);
-	if (entry == NULL) {
-		complain(dlerror());
-		return GOTMPNS_EXIT_LIBRARY;
-	}
+	if (entry == NULL)
+		refuse_library();
 	return entry(0);
 }
 
@@ -171,15 +280,17 @@ int main(void)
 {
 	reset_signals();
 	if (!is_socket())
-		return GOTMPNS_EXIT_USAGE;
+		return 1; /* started by hand */
 	if (!become_root())
-		return GOTMPNS_EXIT_CREDENTIALS;
-	if (!set_limits())
-		return GOTMPNS_EXIT_MEMORY;
-	if (!only_the_socket())
-		return GOTMPNS_EXIT_DESCRIPTORS;
-	if (!settle())
-		return GOTMPNS_EXIT_SETUP;
+		refuse("the worker cannot become root; is the login process missing capabilities?");
+	leave_cgroup();
+	set_priority();
+	set_limits();
+	if (!keep_only_socket())
+		refuse("the worker cannot open /dev/null");
+	if (!detach_from_caller())
+		refuse("the worker cannot change to the root directory");
+	end_with_caller();
 	stay_in_one_place();
 	/* Straight to the kernel: there is nothing that wants to be tidied up. */
 	_exit(serve());

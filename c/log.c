@@ -1,4 +1,5 @@
 /* Reasons and log lines. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,13 +8,44 @@
 
 #include "shim.h"
 
-void because(struct reason *why, const char *format, ...)
+void set_reason(struct reason *reason, const char *format, ...)
 {
 	va_list arguments;
 
 	va_start(arguments, format);
-	(void)vsnprintf(why->text, sizeof why->text, format, arguments);
+	(void)vsnprintf(reason->text, sizeof reason->text, format, arguments);
 	va_end(arguments);
+}
+
+/* What an administrator looks at first, for the errors that say too little by themselves. */
+static const struct {
+	int error;
+	const char *hint;
+} hints[] = {
+	{EPERM, "the login process, or its container, needs CAP_SYS_ADMIN and CAP_SYS_CHROOT"},
+	{EACCES, "SELinux or AppArmor may deny it; look for denials in the kernel log"},
+	{ENOSYS, "Linux 5.12 or later is needed, and no filter may block the call"},
+	{EMFILE, "the limit on open files (RLIMIT_NOFILE) is too low"},
+	{ENFILE, "the system is at its limit on open files (fs.file-max)"},
+	{EAGAIN, "the system, or the login process, is at its limit of processes"},
+};
+
+bool cannot(struct reason *reason, int error, const char *hint, const char *format, ...)
+{
+	va_list arguments;
+	int used = snprintf(reason->text, sizeof reason->text, "cannot ");
+
+	for (size_t i = 0; hint == NULL && i < sizeof hints / sizeof hints[0]; i++) {
+		if (hints[i].error == error)
+			hint = hints[i].hint;
+	}
+	va_start(arguments, format);
+	used += vsnprintf(reason->text + used, sizeof reason->text - (size_t)used, format, arguments);
+	va_end(arguments);
+	if (used < (int)sizeof reason->text)
+		(void)snprintf(reason->text + used, sizeof reason->text - (size_t)used, ": %s%s%s",
+			       strerror(error), hint != NULL ? "; " : "", hint != NULL ? hint : "");
+	return false;
 }
 
 /* C0 controls, DEL, and the C1 controls as UTF-8 has them (c2 80 to c2 9f). */

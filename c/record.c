@@ -1,6 +1,7 @@
 /*
- * The session's record, a file that the worker has made: close_session, perhaps
- * in another process, is told its name through PAM and takes it away.
+ * The session's record, a file that the maker of the session has written:
+ * close_session, perhaps in another process, gets its name through PAM and
+ * removes it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,15 +11,6 @@
 #include "shim.h"
 
 #define RECORD_DATA "gotmpns_record"
-
-void record_remove(const char *name)
-{
-	char path[sizeof GOTMPNS_SESSIONS_DIR + 1 + 128];
-
-	/* Best effort, also without privileges: a record of the dead is swept anyhow. */
-	if (snprintf(path, sizeof path, "%s/%s", GOTMPNS_SESSIONS_DIR, name) < (int)sizeof path)
-		(void)unlink(path);
-}
 
 static void record_free(pam_handle_t *pamh, void *data, int status)
 {
@@ -40,10 +32,24 @@ int record_keep(pam_handle_t *pamh, const char *name)
 	return status;
 }
 
+void record_remove(pam_handle_t *pamh, const char *name)
+{
+	char path[sizeof GOTMPNS_SESSIONS_DIR + 1 + RECORD_MAX];
+
+	/*
+	 * Best effort, also without privileges: the broker removes records of ended
+	 * processes.  The directory is the user's, who may have other sessions.
+	 */
+	if (snprintf(path, sizeof path, "%s/%s", GOTMPNS_SESSIONS_DIR, name) < (int)sizeof path)
+		(void)unlink(path);
+	/* Frees NAME where it is the stored one. */
+	(void)pam_set_data(pamh, RECORD_DATA, NULL, NULL);
+}
+
 void record_end(pam_handle_t *pamh)
 {
 	const void *name = NULL;
 
 	if (pam_get_data(pamh, RECORD_DATA, &name) == PAM_SUCCESS && name != NULL)
-		record_remove(name);
+		record_remove(pamh, name);
 }

@@ -1,6 +1,6 @@
 /*
  * The reply, checked before anything is done with it.  It comes from our own
- * worker, but a worker that was broken by an upgrade half done or by a bug must
+ * worker, but a worker that was broken by a bug or by an interrupted upgrade must
  * not be able to lead the login process anywhere.
  */
 #include <string.h>
@@ -8,19 +8,16 @@
 
 #include "shim.h"
 
-/* What an entry's value starts with, before its string. */
+/* The value of an entry: some u32, then perhaps a string. */
 struct shape {
 	uint16_t type;
-	uint8_t u64s, u32s;
+	uint8_t numbers;
 	bool string;
 };
 
 static const struct shape shapes[] = {
-	{GOTMPNS_LOG, 0, 1, true},       {GOTMPNS_SUMMARY, 0, 0, true},
-	{GOTMPNS_RECORD, 0, 0, true},    {GOTMPNS_ENV, 0, 0, true},
-	{GOTMPNS_UNSHARE, 0, 0, false},  {GOTMPNS_PROPAGATE, 0, 2, true},
-	{GOTMPNS_DETACH, 2, 0, true},    {GOTMPNS_ATTACH, 2, 2, true},
-	{GOTMPNS_CHDIR, 0, 0, true},
+	{GOTMPNS_LOG, 1, true}, {GOTMPNS_SUMMARY, 0, true}, {GOTMPNS_RECORD, 0, true},
+	{GOTMPNS_ENV, 0, true}, {GOTMPNS_TELL, 0, true},    {GOTMPNS_JOIN, 3, false},
 };
 
 static const struct shape *shape_of(uint16_t type)
@@ -36,24 +33,6 @@ static bool is_string(const unsigned char *value, size_t length)
 {
 	return length >= 1 && length <= GOTMPNS_STRING_MAX &&
 	       memchr(value, '\0', length) == value + length - 1;
-}
-
-static void take_numbers(const struct shape *shape, const unsigned char *value,
-			 struct entry *entry)
-{
-	uint32_t words[2] = {0, 0};
-
-	if (shape->u64s == 2) {
-		memcpy(&entry->device, value, sizeof entry->device);
-		memcpy(&entry->inode, value + sizeof entry->device, sizeof entry->inode);
-		value += sizeof entry->device + sizeof entry->inode;
-	}
-	memcpy(words, value, shape->u32s * sizeof words[0]);
-	if (entry->type == GOTMPNS_ATTACH)
-		entry->fd = words[0];
-	else
-		entry->number = words[0];
-	entry->flag = words[1] != 0;
 }
 
 bool reply_next(const struct reply *reply, size_t *cursor, struct entry *entry)
@@ -72,11 +51,11 @@ bool reply_next(const struct reply *reply, size_t *cursor, struct entry *entry)
 	if (shape == NULL || head.length > reply->length - at)
 		return false;
 	value = reply->bytes + at;
-	numbers = shape->u64s * sizeof(uint64_t) + shape->u32s * sizeof(uint32_t);
+	numbers = shape->numbers * sizeof entry->numbers[0];
 	if (head.length < numbers || (!shape->string && head.length != numbers))
 		return false;
 	*entry = (struct entry){.type = head.type, .string = ""};
-	take_numbers(shape, value, entry);
+	memcpy(entry->numbers, value, numbers);
 	if (shape->string) {
 		if (!is_string(value + numbers, head.length - numbers))
 			return false;
@@ -89,53 +68,55 @@ bool reply_next(const struct reply *reply, size_t *cursor, struct entry *entry)
 	return true;
 }
 
-/* A file name of ours and nothing else: the shim unlinks it as root. */
+/* The shim unlinks it as root: UID/PID-START-RANDOM and nothing else. */
 static bool is_record(const char *name)
 {
-	return name[0] >= '0' && name[0] <= '9' && strlen(name) < 128 &&
-	       strspn(name, "0123456789abcdef-") == strlen(name);
+	static const char digits[] = "0123456789", rest[] = "0123456789abcdef-";
+	size_t uid = strspn(name, digits);
+	const char *file = name + uid + 1;
+
+	return uid > 0 && name[uid] == '/' && file[0] >= '0' && file[0] <= '9' &&
+	       file[strspn(file, rest)] == '\0' && strlen(name) < RECORD_MAX;
 }
 
-/* Only the variables that the module is about, as NAME or NAME=VALUE. */
-static bool is_variable(const char *text)
+const char *const variables[VARIABLES] = {"TMPDIR", "TMP", "TEMP", "TEMPDIR"};
+
+size_t variable_index(const char *text)
 {
-	static const char *const names[] = {"TMPDIR", "TMP", "TEMP", "TEMPDIR"};
+	size_t i = 0;
 
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		size_t length = strlen(names[i]);
+	for (; i < VARIABLES; i++) {
+		size_t length = strlen(variables[i]);
 
-		if (strncmp(text, names[i], length) == 0 &&
+		if (strncmp(text, variables[i], length) == 0 &&
 		    (text[length] == '\0' || text[length] == '='))
-			return true;
+			break;
 	}
-	return false;
+	return i;
 }
 
-static bool makes_sense(const struct reply *reply, const struct entry *entry, bool *unshared)
+static bool is_join(const struct reply *reply, const struct entry *entry)
+{
+	if (entry->numbers[0] >= reply->fd_count)
+		return false;
+	for (size_t i = 1; i < 3; i++) {
+		if (entry->numbers[i] != GOTMPNS_NONE && entry->numbers[i] >= reply->fd_count)
+			return false;
+	}
+	return true;
+}
+
+static bool makes_sense(const struct reply *reply, const struct entry *entry)
 {
 	switch (entry->type) {
 	case GOTMPNS_LOG:
-		return entry->number <= 7; /* LOG_EMERG to LOG_DEBUG */
+		return entry->numbers[0] <= 7; /* LOG_EMERG to LOG_DEBUG */
 	case GOTMPNS_RECORD:
 		return is_record(entry->string);
 	case GOTMPNS_ENV:
-		return is_variable(entry->string);
-	case GOTMPNS_UNSHARE:
-		if (*unshared)
-			return false;
-		*unshared = true;
-		return true;
-	case GOTMPNS_PROPAGATE:
-		return *unshared && entry->string[0] == '/' &&
-		       (entry->number == GOTMPNS_SLAVE || entry->number == GOTMPNS_PRIVATE);
-	case GOTMPNS_ATTACH:
-		if (entry->fd >= reply->fd_count)
-			return false;
-		return *unshared && entry->string[0] == '/';
-	case GOTMPNS_DETACH:
-	case GOTMPNS_CHDIR:
-		/* Without a namespace of its own this would be the host's mount. */
-		return *unshared && entry->string[0] == '/';
+		return variable_index(entry->string) < VARIABLES;
+	case GOTMPNS_JOIN:
+		return is_join(reply, entry);
 	default:
 		return true;
 	}
@@ -143,50 +124,65 @@ static bool makes_sense(const struct reply *reply, const struct entry *entry, bo
 
 static bool is_status(uint32_t status)
 {
-	return status == PAM_SUCCESS || status == PAM_SESSION_ERR ||
-	       status == PAM_USER_UNKNOWN || status == PAM_BUF_ERR;
+	return status == PAM_SUCCESS || status == PAM_SYSTEM_ERR || status == PAM_BUF_ERR ||
+	       status == PAM_USER_UNKNOWN;
 }
 
-bool reply_check(const struct reply *reply, int *status, struct reason *why)
+static bool check_header(const struct reply *reply, struct gotmpns_header *header,
+			 struct reason *reason)
+{
+	if (reply->truncated) {
+		set_reason(reason,
+			   "the worker's reply was cut short: the login process may be at its "
+			   "limit of open files (RLIMIT_NOFILE), or SELinux or AppArmor may keep "
+			   "it from receiving a directory; look for denials in the kernel log");
+		return false;
+	}
+	if (reply->length < sizeof *header) {
+		set_reason(reason, "the worker's reply is too short (%zu bytes)", reply->length);
+		return false;
+	}
+	memcpy(header, reply->bytes, sizeof *header);
+	if (header->magic != GOTMPNS_MAGIC || header->kind != GOTMPNS_REPLY ||
+	    header->version != GOTMPNS_VERSION) {
+		set_reason(reason, "the worker and this module are of different versions; "
+				   "install both from the same build");
+		return false;
+	}
+	if (header->length != reply->length || !is_status(header->status)) {
+		set_reason(reason, "the worker's reply is malformed (length %u of %zu, status %u)",
+			   header->length, reply->length, header->status);
+		return false;
+	}
+	return true;
+}
+
+/* A refusal reports, and does nothing. */
+static bool may_refuse(uint16_t type)
+{
+	return type == GOTMPNS_LOG || type == GOTMPNS_SUMMARY;
+}
+
+bool reply_check(const struct reply *reply, int *status, struct reason *reason)
 {
 	struct gotmpns_header header;
 	struct entry entry;
-	size_t cursor = sizeof header, entries = 0;
-	bool unshared = false;
+	size_t cursor = sizeof header, entries = 0, joins = 0, records = 0;
 
-	if (reply->truncated) {
-		because(why, "the worker's reply arrived cut short: the login process may be at its "
-			     "limit of open files (RLIMIT_NOFILE), or SELinux or AppArmor may keep "
-			     "it from taking a directory; look for denials in the kernel's log");
+	if (!check_header(reply, &header, reason))
 		return false;
-	}
-	if (reply->length < sizeof header) {
-		because(why, "the worker's reply is too short (%zu bytes)", reply->length);
-		return false;
-	}
-	memcpy(&header, reply->bytes, sizeof header);
-	if (header.magic != GOTMPNS_MAGIC || header.kind != GOTMPNS_REPLY ||
-	    header.version != GOTMPNS_VERSION) {
-		because(why, "the worker speaks another version than this module: "
-			     "install both from the same build");
-		return false;
-	}
-	if (header.length != reply->length || !is_status(header.status)) {
-		because(why, "the worker's reply is malformed (length %u of %zu, status %u)",
-			header.length, reply->length, header.status);
-		return false;
-	}
 	while (cursor < reply->length) {
 		size_t at = cursor;
 
 		if (++entries > GOTMPNS_ENTRIES_MAX || !reply_next(reply, &cursor, &entry) ||
-		    !makes_sense(reply, &entry, &unshared)) {
-			because(why, "the worker's reply is malformed at byte %zu", at);
+		    !makes_sense(reply, &entry) || (joins += entry.type == GOTMPNS_JOIN) > 1 ||
+		    (records += entry.type == GOTMPNS_RECORD) > 1) {
+			set_reason(reason, "the worker's reply is malformed at byte %zu", at);
 			return false;
 		}
-		if (header.status != PAM_SUCCESS && entry.type != GOTMPNS_LOG &&
-		    entry.type != GOTMPNS_SUMMARY) {
-			because(why, "the worker's reply refuses and acts at once (byte %zu)", at);
+		if (header.status != PAM_SUCCESS && !may_refuse(entry.type)) {
+			set_reason(reason, "the worker's reply is a refusal with a step (byte %zu)",
+				   at);
 			return false;
 		}
 	}

@@ -1,11 +1,9 @@
 /*
- * pam_gotmpns.so, the module: asks a worker what to do for this login, does
- * it, and says so in one line.
+ * pam_gotmpns.so, the module: asks what to do for this login, does it, and logs
+ * it in one line.
  */
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -17,9 +15,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-#define BROKER_PATIENCE 2u /* seconds; then a worker is asked */
-
-static const char *const temporary[] = {"TMPDIR", "TMP", "TEMP", "TEMPDIR"};
+#define BROKER_TIMEOUT 2u /* seconds; then a worker is asked */
 
 /* One call of open_session. */
 struct opening {
@@ -29,8 +25,8 @@ struct opening {
 	struct timespec began;
 	struct request request;
 	struct reply reply;
-	struct way way;
-	struct reason why;
+	bool checked; /* the reply may be read, also when its descriptors are closed */
+	struct reason reason, warning;
 };
 
 static double milliseconds_since(const struct timespec *began)
@@ -70,165 +66,127 @@ static bool build_request(struct opening *opening)
 	add_item(opening, GOTMPNS_RHOST, PAM_RHOST);
 	add_item(opening, GOTMPNS_RUSER, PAM_RUSER);
 	request_string(request, GOTMPNS_CONFIG, opening->args.config);
-	for (size_t i = 0; i < sizeof temporary / sizeof temporary[0]; i++) {
-		const char *value = pam_getenv(opening->pamh, temporary[i]);
+	for (size_t i = 0; i < VARIABLES; i++) {
+		const char *value = pam_getenv(opening->pamh, variables[i]);
 
 		if (value != NULL)
-			request_variable(request, GOTMPNS_PAM_ENV, temporary[i], value);
-		value = getenv(temporary[i]);
+			request_variable(request, GOTMPNS_PAM_ENV, variables[i], value);
+		value = getenv(variables[i]);
 		if (value != NULL)
-			request_variable(request, GOTMPNS_PROCESS_ENV, temporary[i], value);
+			request_variable(request, GOTMPNS_PROCESS_ENV, variables[i], value);
 	}
 	return request_finish(request);
 }
 
 /* ---- the reply ---- */
 
-/* What the worker wants to be told to PAM; the steps have been carried out. */
-static int apply_to_pam(struct opening *opening)
-{
-	struct entry entry;
-	size_t cursor = 0;
-	int status = PAM_SUCCESS;
-
-	while (status == PAM_SUCCESS && reply_next(&opening->reply, &cursor, &entry)) {
-		if (entry.type == GOTMPNS_ENV &&
-		    /* Taking away what is not there is an error to libpam. */
-		    (strchr(entry.string, '=') != NULL ||
-		     pam_getenv(opening->pamh, entry.string) != NULL))
-			status = pam_putenv(opening->pamh, entry.string);
-		else if (entry.type == GOTMPNS_RECORD)
-			status = record_keep(opening->pamh, entry.string);
-	}
-	return status;
-}
-
-static void drop_record(struct opening *opening)
+/* The summary: of what has been done or, with another status, why it was refused. */
+static void summarize(const struct reply *reply, struct reason *reason)
 {
 	struct entry entry;
 	size_t cursor = 0;
 
-	while (reply_next(&opening->reply, &cursor, &entry)) {
-		if (entry.type == GOTMPNS_RECORD)
-			record_remove(entry.string);
-	}
-}
-
-static void log_reply(struct opening *opening)
-{
-	struct entry entry;
-	size_t cursor = 0;
-
-	while (reply_next(&opening->reply, &cursor, &entry)) {
-		if (entry.type == GOTMPNS_LOG)
-			log_line(opening->pamh, (int)entry.number, entry.string);
-	}
-}
-
-/* What the worker says in one line: of success or, with another status, why not. */
-static void reply_reason(const struct reply *reply, struct reason *why)
-{
-	struct entry entry;
-	size_t cursor = 0;
-
-	because(why, "the worker gives no reason");
+	set_reason(reason, "no reason given");
 	while (reply_next(reply, &cursor, &entry)) {
 		if (entry.type == GOTMPNS_SUMMARY)
-			because(why, "%s", entry.string);
+			set_reason(reason, "%s", entry.string);
 	}
 }
 
-static void log_success(struct opening *opening)
-{
-	struct reason line = {{0}};
-
-	reply_reason(&opening->reply, &opening->why);
-	because(&line, "%.64s (uid %u): %.1900s, %.1f ms", opening->account->pw_name,
-		(unsigned)opening->account->pw_uid, opening->why.text,
-		milliseconds_since(&opening->began));
-	log_line(opening->pamh, LOG_INFO, line.text);
-}
-
-/* ---- open_session ---- */
-
+/* Everything that can fail comes before the commit, and the commit is all or nothing. */
 static int act(struct opening *opening)
 {
+	struct replaced replaced;
 	int status;
 
-	if (!reply_check(&opening->reply, &status, &opening->why))
-		return PAM_SESSION_ERR;
-	log_reply(opening);
+	if (!reply_check(&opening->reply, &status, &opening->reason))
+		return PAM_SYSTEM_ERR;
+	opening->checked = true;
 	if (status != PAM_SUCCESS) {
-		reply_reason(&opening->reply, &opening->why);
+		summarize(&opening->reply, &opening->reason);
 		return status;
 	}
-	if (!commit(&opening->reply, &opening->way, &opening->why)) {
-		drop_record(opening);
-		return PAM_SESSION_ERR;
-	}
-	status = apply_to_pam(opening);
+	status = apply(opening->pamh, &opening->reply, &replaced);
 	if (status != PAM_SUCCESS) {
-		because(&opening->why, "cannot hand the environment to PAM: %s",
-			pam_strerror(opening->pamh, status));
-		(void)way_back(&opening->way, &opening->why);
-		drop_record(opening);
+		set_reason(&opening->reason, "cannot set the environment of the session: %s",
+			   pam_strerror(opening->pamh, status));
 		return status;
 	}
-	way_close(&opening->way);
+	if (!commit(&opening->reply, &opening->reason, &opening->warning)) {
+		apply_undo(opening->pamh, &opening->reply, &replaced);
+		return PAM_SYSTEM_ERR;
+	}
+	apply_keep(&replaced);
 	return PAM_SUCCESS;
 }
 
+/* ---- asking ---- */
+
+static void log_slow_broker(const struct opening *opening, unsigned timeout)
+{
+	bool has_systemd = access("/run/systemd/system", F_OK) == 0;
+
+	pam_syslog(opening->pamh, LOG_WARNING,
+		   "the broker at %.100s did not answer within %u s; asking a worker%s",
+		   opening->args.socket, timeout,
+		   has_systemd ? "; \"systemctl restart gotmpns\" may help" : "");
+}
+
 /*
- * Asks the broker, if there is one.  Whatever it is that comes back but a whole
- * answer, nothing has happened, and a worker is asked instead.
+ * Asks the broker, if there is one.  Whatever comes back instead of a complete
+ * answer, nothing has happened, and a worker is asked.
  */
 static bool ask_broker(struct opening *opening, struct worker *broker)
 {
-	unsigned patience = opening->args.timeout < BROKER_PATIENCE ? opening->args.timeout
-								    : BROKER_PATIENCE;
-	struct deadline deadline = deadline_in(patience);
+	unsigned timeout =
+		opening->args.timeout < BROKER_TIMEOUT ? opening->args.timeout : BROKER_TIMEOUT;
+	struct deadline deadline = deadline_in(timeout);
 	int status;
 
 	if (opening->args.socket == NULL || !broker_connect(broker, opening->args.socket))
 		return false;
-	if (worker_ask(broker, &opening->request, &opening->reply, &deadline, &opening->why) &&
-	    reply_check(&opening->reply, &status, &opening->why))
+	if (worker_ask(broker, &opening->request, &opening->reply, &deadline, &opening->reason) &&
+	    reply_check(&opening->reply, &status, &opening->reason))
 		return true;
-	if (deadline_left(&deadline) == 0)
-		pam_syslog(opening->pamh, LOG_WARNING,
-			   "the broker at %.100s did not answer within %u s, asking a worker; "
-			   "\"systemctl restart gotmpns\" may help",
-			   opening->args.socket, patience);
 	reply_close(&opening->reply);
-	worker_finish(broker, &deadline, NULL);
+	worker_close(broker);
+	if (deadline_passed(&deadline))
+		log_slow_broker(opening, timeout);
 	return false;
+}
+
+static int ask_worker(struct opening *opening, struct worker *worker)
+{
+	int status = worker_start(worker, opening->args.worker, &opening->reason);
+	struct deadline deadline = deadline_in(opening->args.timeout);
+
+	if (status != PAM_SUCCESS)
+		return status;
+	if (worker_ask(worker, &opening->request, &opening->reply, &deadline, &opening->reason))
+		return PAM_SUCCESS;
+	worker_kill(worker);
+	worker_close(worker);
+	return PAM_SYSTEM_ERR;
 }
 
 static int ask_and_act(struct opening *opening)
 {
 	struct worker worker;
-	struct deadline deadline;
 	int status;
-	bool answered;
 
 	if (!build_request(opening)) {
-		because(&opening->why, "cannot ask the worker: a name of this login is too long");
-		return PAM_SESSION_ERR;
+		set_reason(&opening->reason,
+			   "request too large: user name, tty or host name too long");
+		return PAM_SYSTEM_ERR;
 	}
-	answered = ask_broker(opening, &worker);
-	deadline = deadline_in(opening->args.timeout);
-	if (!answered) {
-		status = worker_start(&worker, opening->args.worker, &opening->why);
+	if (!ask_broker(opening, &worker)) {
+		status = ask_worker(opening, &worker);
 		if (status != PAM_SUCCESS)
 			return status;
-		answered = worker_ask(&worker, &opening->request, &opening->reply, &deadline,
-				      &opening->why);
 	}
-	status = answered ? act(opening) : PAM_SESSION_ERR;
-	if (status == PAM_SUCCESS)
-		log_success(opening); /* while the worker comes to its end */
+	status = act(opening);
 	reply_close(&opening->reply);
-	worker_finish(&worker, &deadline, answered ? NULL : &opening->why);
+	worker_close(&worker);
 	return status;
 }
 
@@ -238,49 +196,105 @@ static int find_account(struct opening *opening)
 	int status = pam_get_user(opening->pamh, &user, NULL);
 
 	if (status != PAM_SUCCESS || user == NULL || user[0] == '\0') {
-		because(&opening->why, "cannot tell whose session this is: PAM has no user name");
+		set_reason(&opening->reason, "PAM did not provide a user name");
 		return status == PAM_BUF_ERR ? PAM_BUF_ERR : PAM_USER_UNKNOWN;
 	}
 	opening->account = pam_modutil_getpwnam(opening->pamh, user);
 	if (opening->account == NULL) {
-		because(&opening->why, "cannot find the user \"%.64s\": is the name service up?",
-			user);
+		set_reason(&opening->reason,
+			   "cannot find the user \"%.64s\": is the name service running?", user);
 		return PAM_USER_UNKNOWN;
 	}
 	return PAM_SUCCESS;
 }
 
-/* The last word: how it went wrong, and that root gets in all the same. */
-static int refuse(struct opening *opening, int status)
-{
-	const struct passwd *account = opening->account;
-	struct reason line = {{0}};
+/* ---- reporting ---- */
 
-	if (account == NULL) {
-		log_line(opening->pamh, LOG_ERR, opening->why.text);
-		return status;
+static void log_entries(struct opening *opening)
+{
+	struct entry entry;
+	size_t cursor = 0;
+
+	while (opening->checked && reply_next(&opening->reply, &cursor, &entry)) {
+		if (entry.type == GOTMPNS_LOG)
+			log_line(opening->pamh, (int)entry.numbers[0], entry.string);
 	}
-	if (account->pw_uid == 0) {
-		because(&line, "%.64s (uid 0): going on without a private /tmp: %.1900s",
-			account->pw_name, opening->why.text);
-		log_line(opening->pamh, LOG_WARNING, line.text);
-		return PAM_SUCCESS;
-	}
-	because(&line, "%.64s (uid %u): %.1900s", account->pw_name, (unsigned)account->pw_uid,
-		opening->why.text);
-	log_line(opening->pamh, LOG_ERR, line.text);
-	return status;
 }
 
-static int open_session(struct opening *opening, int argc, const char **argv)
+/* "alice (uid 1000): PREFIX TEXT" */
+static void log_account(const struct opening *opening, int priority, const char *prefix,
+			const char *text)
 {
+	const struct passwd *account = opening->account;
+	struct reason line;
+
+	set_reason(&line, "%.64s (uid %u): %s%.1900s", account->pw_name, (unsigned)account->pw_uid,
+		   prefix, text);
+	log_line(opening->pamh, priority, line.text);
+}
+
+/* When all other descriptors are closed, so that the log's has the lowest number. */
+static void log_outcome(struct opening *opening, int status)
+{
+	struct reason success;
+
+	log_entries(opening);
+	if (opening->account == NULL) {
+		log_line(opening->pamh, LOG_ERR, opening->reason.text);
+		return;
+	}
+	if (opening->warning.text[0] != '\0')
+		log_account(opening, LOG_WARNING, "", opening->warning.text);
+	if (status == PAM_SUCCESS) {
+		summarize(&opening->reply, &opening->reason);
+		set_reason(&success, "%.1900s, %.1f ms", opening->reason.text,
+			   milliseconds_since(&opening->began));
+		log_account(opening, LOG_INFO, "", success.text);
+	} else if (opening->account->pw_uid == 0) {
+		log_account(opening, LOG_WARNING, "continuing without a private /tmp: ",
+			    opening->reason.text);
+	} else {
+		log_account(opening, LOG_ERR, "", opening->reason.text);
+	}
+}
+
+static void show_to_user(struct opening *opening, int status)
+{
+	struct entry entry;
+	size_t cursor = 0;
+
+	if (status != PAM_SUCCESS) {
+		(void)pam_error(opening->pamh,
+				"This session cannot get a private /tmp. Ask your administrator; "
+				"the system log has the reason.");
+		return;
+	}
+	while (reply_next(&opening->reply, &cursor, &entry)) {
+		if (entry.type == GOTMPNS_TELL)
+			(void)pam_info(opening->pamh, "%s", entry.string);
+	}
+}
+
+/* ---- the two calls of PAM ---- */
+
+static int open_session(struct opening *opening, int flags, int argc, const char **argv)
+{
+	struct rlimit saved;
 	int status;
 
+	limit_raise(&saved);
 	args_parse(opening->pamh, argc, argv, &opening->args);
 	status = find_account(opening);
 	if (status == PAM_SUCCESS)
 		status = ask_and_act(opening);
-	return status == PAM_SUCCESS ? PAM_SUCCESS : refuse(opening, status);
+	log_outcome(opening, status);
+	limit_restore(&saved);
+	/* Root gets in: an administrator must be able to fix what is broken. */
+	if (status != PAM_SUCCESS && opening->account != NULL && opening->account->pw_uid == 0)
+		return PAM_SUCCESS;
+	if (((unsigned)flags & PAM_SILENT) == 0)
+		show_to_user(opening, status);
+	return status;
 }
 
 EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
@@ -288,7 +302,6 @@ EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const ch
 	struct opening *opening;
 	int status, cancel;
 
-	(void)flags; /* PAM_SILENT: nothing is ever said to the user */
 	/* Not from the heap: what is freed there stays with the login process. */
 	opening = mmap(NULL, sizeof *opening, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		       -1, 0);
@@ -297,20 +310,19 @@ EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const ch
 		return PAM_BUF_ERR;
 	}
 	opening->pamh = pamh;
-	opening->way = (struct way)WAY_INIT;
 	(void)clock_gettime(CLOCK_MONOTONIC, &opening->began);
 	/* A thread that a host cancels half way would leave a login half made. */
 	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	status = open_session(opening, argc, argv);
+	status = open_session(opening, flags, argc, argv);
 	(void)pthread_setcancelstate(cancel, NULL);
 	(void)munmap(opening, sizeof *opening);
 	return status;
 }
 
 /*
- * May come from another process, without privileges, twice or never: the
- * kernel takes the namespace away with its last process, and nothing depends
- * on this call but how soon the record goes.
+ * May come from another process, without privileges, twice or never: the kernel
+ * removes the namespace with its last process, and nothing depends on this call
+ * but how soon the record goes.
  */
 EXPORT int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {

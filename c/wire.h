@@ -16,13 +16,13 @@
 #include <stdint.h>
 
 #define GOTMPNS_MAGIC 0x676f746du /* "gotm" */
-#define GOTMPNS_VERSION 1
+#define GOTMPNS_VERSION 2
 
-#define GOTMPNS_REQUEST_MAX 32768  /* bytes, header included */
-#define GOTMPNS_REPLY_MAX 65536    /* bytes, header included */
-#define GOTMPNS_STRING_MAX 4096    /* bytes, NUL included */
-#define GOTMPNS_ATTACHMENTS_MAX 64 /* descriptors with one reply */
-#define GOTMPNS_ENTRIES_MAX 512    /* entries in one message */
+#define GOTMPNS_REQUEST_MAX 32768 /* bytes, header included */
+#define GOTMPNS_REPLY_MAX 65536   /* bytes, header included */
+#define GOTMPNS_STRING_MAX 4096   /* bytes, NUL included */
+#define GOTMPNS_DESCRIPTORS_MAX 3 /* descriptors with one reply */
+#define GOTMPNS_ENTRIES_MAX 512   /* entries in one message */
 
 #define GOTMPNS_SESSIONS_DIR "/run/gotmpns/sessions"
 
@@ -46,7 +46,7 @@ struct gotmpns_entry {
 /* Request entries: the facts that only the login process has. */
 #define GOTMPNS_UID 1     /* u32 */
 #define GOTMPNS_GID 2     /* u32 */
-#define GOTMPNS_DEBUG 3   /* empty: say more */
+#define GOTMPNS_DEBUG 3   /* empty: log more */
 #define GOTMPNS_USER 4    /* string, and so are all that follow */
 #define GOTMPNS_SHELL 5
 #define GOTMPNS_SERVICE 6
@@ -57,36 +57,22 @@ struct gotmpns_entry {
 #define GOTMPNS_PAM_ENV 11     /* NAME=VALUE, from pam_getenv() */
 #define GOTMPNS_PROCESS_ENV 12 /* NAME=VALUE, from getenv() */
 
-/* Reply entries: what to tell, and what to do, in order. */
+/* Reply entries: what to report, and what to do. */
 #define GOTMPNS_LOG 32     /* u32 syslog priority, string */
-#define GOTMPNS_SUMMARY 33 /* string: the outcome in one line, or why there is none */
-#define GOTMPNS_RECORD 34  /* string: a file name in GOTMPNS_SESSIONS_DIR */
+#define GOTMPNS_SUMMARY 33 /* string: the outcome in one line, or the reason for a refusal */
+#define GOTMPNS_RECORD 34  /* string: UID/PID-START-RANDOM, a file below GOTMPNS_SESSIONS_DIR */
 #define GOTMPNS_ENV 35     /* string for pam_putenv(): NAME=VALUE or NAME */
-
-/* Steps of the commit. A path is absolute and has no symbolic link in it. */
-#define GOTMPNS_UNSHARE 64   /* empty: a mount namespace of one's own */
-#define GOTMPNS_PROPAGATE 65 /* u32 propagation, u32 recursive, string path */
-#define GOTMPNS_DETACH 66    /* u64 device, u64 inode, string path */
-#define GOTMPNS_ATTACH 67    /* u64 device, u64 inode, u32 descriptor, u32 directory, string path */
-#define GOTMPNS_CHDIR 68     /* string path */
-
-/* Propagation types of GOTMPNS_PROPAGATE. */
-#define GOTMPNS_SLAVE 1
-#define GOTMPNS_PRIVATE 2
+#define GOTMPNS_TELL 36    /* string: a line for the user, shown after the commit */
 
 /*
- * A device is (major << 32 | minor), as statx(2) gives them.  Device and inode
- * both 0 in GOTMPNS_ATTACH: whatever a GOTMPNS_DETACH has uncovered there.
+ * The one step of the commit, at most once in a reply: join a mount namespace.
+ * Three u32, each an index into the reply's descriptors: the namespace; the
+ * root directory; the working directory.  The last two may be GOTMPNS_NONE:
+ * then the root, or the working directory, is the root of the namespace.
  */
+#define GOTMPNS_JOIN 64
+#define GOTMPNS_NONE 0xffffffffu
 
-/* How the worker ends when it cannot so much as reply. */
-#define GOTMPNS_EXIT_USAGE 64       /* started by hand, without a socket */
-#define GOTMPNS_EXIT_CREDENTIALS 65 /* cannot become root altogether */
-#define GOTMPNS_EXIT_LIBRARY 66     /* cannot load gotmpns-session.so */
-#define GOTMPNS_EXIT_DESCRIPTORS 67 /* cannot set up descriptors 0 to 2 */
-#define GOTMPNS_EXIT_SETUP 68       /* directory, signals, parent */
-#define GOTMPNS_EXIT_MEMORY 69      /* address space too small for the library */
-#define GOTMPNS_EXIT_REPLY 70       /* the login process took no reply */
-#define GOTMPNS_EXIT_EXEC 71        /* the worker could not be executed at all */
+/* The statuses of a reply: PAM_SUCCESS, PAM_SYSTEM_ERR, PAM_BUF_ERR, PAM_USER_UNKNOWN. */
 
 #endif

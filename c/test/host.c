@@ -45,15 +45,18 @@ static const char *next_word(void)
 	return *words++;
 }
 
-static int silent(int n, const struct pam_message **m, struct pam_response **r, void *data)
+/* Reports what the user would see. */
+static int converse(int n, const struct pam_message **m, struct pam_response **r, void *data)
 {
-	(void)m;
 	(void)data;
+	for (int i = 0; i < n; i++)
+		dprintf(report_fd, "%s=%s\n", m[i]->msg_style == PAM_ERROR_MSG ? "error" : "info", m[i]->msg);
 	*r = calloc((size_t)n, sizeof **r);
 	return *r == NULL ? PAM_BUF_ERR : PAM_SUCCESS;
 }
 
-static const struct pam_conv conversation = {silent, NULL};
+static const struct pam_conv conversation = {converse, NULL};
+static int flags;
 
 static void start(void)
 {
@@ -68,11 +71,18 @@ static int do_open(void)
 
 	start();
 	state_take(&before);
-	status = pam_open_session(pamh, 0);
+	status = pam_open_session(pamh, flags);
 	state_take(&after);
 	dprintf(report_fd, "open=%d\n", status);
 	state_compare(&before, &after);
 	return status;
+}
+
+/* Without a look at this process: its working directory may never answer. */
+static void just_open(void)
+{
+	start();
+	dprintf(report_fd, "open=%d\n", pam_open_session(pamh, flags));
 }
 
 static void do_close(void)
@@ -158,6 +168,79 @@ static void reap_all(int number)
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 	errno = error;
+}
+
+/* As vsftpd has it: waits for the child that it expects to have ended. */
+static void wait_in_handler(int number)
+{
+	int error = errno;
+
+	(void)number;
+	(void)waitpid(-1, NULL, 0);
+	signals_seen++;
+	errno = error;
+}
+
+static void set_action(void (*handler)(int), int action_flags)
+{
+	struct sigaction action = {.sa_flags = action_flags};
+
+	action.sa_handler = handler;
+	(void)sigaction(SIGCHLD, &action, NULL);
+}
+
+static void set_mask(int how)
+{
+	sigset_t child;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(how, &child, NULL);
+}
+
+/* Waits for all children there are, as a subreaper does. */
+static void reap(void)
+{
+	int count = 0;
+
+	while (waitpid(-1, NULL, __WALL) > 0)
+		count++;
+	dprintf(report_fd, "reaped=%d\n", count);
+}
+
+static atomic_int found;
+
+/* Waits for any child, all the time. */
+static void *wait_for_any(void *options)
+{
+	while (!atomic_load(&stop)) {
+		if (waitpid(-1, NULL, *(int *)options) > 0)
+			atomic_fetch_add(&found, 1);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* A child of the host's own keeps that thread asleep in waitpid(2). */
+static void open_beside_waiter(int options)
+{
+	pthread_t waiter;
+	pid_t child = fork();
+
+	if (child == 0) {
+		for (;;)
+			pause();
+	}
+	if (pthread_create(&waiter, NULL, wait_for_any, &options) != 0)
+		_exit(2);
+	start();
+	(void)do_open();
+	(void)kill(child, SIGKILL);
+	while (kill(child, 0) == 0)
+		sched_yield();
+	atomic_store(&stop, true);
+	pthread_join(waiter, NULL);
+	dprintf(report_fd, "found=%d\n", atomic_load(&found));
 }
 
 static void set_all(void (*handler)(int))
@@ -282,66 +365,162 @@ static void many_fds(void)
 		(void)open("/dev/null", O_RDONLY);
 }
 
+/* Leaves so many descriptors free below the limit. */
+static void free_fds(void)
+{
+	long n = strtol(next_word(), NULL, 10);
+	int fd, first = open("/dev/null", O_RDONLY);
+
+	if (first < 0)
+		return; /* none to begin with */
+	while ((fd = open("/dev/null", O_RDONLY)) >= 0)
+		;
+	for (fd = first; n > 0 && fd < 65536; fd++) {
+		if (fd != report_fd && close(fd) == 0)
+			n--;
+	}
+}
+
+static void change_root(void)
+{
+	const char *path = next_word();
+
+	if (chroot(path) != 0 || chdir("/") != 0)
+		_exit(2);
+}
+
+static void become_root(void)
+{
+	if (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
+		_exit(2);
+}
+
+static void put_variable(void)
+{
+	start();
+	(void)pam_putenv(pamh, next_word());
+}
+
+static void get_variable(void)
+{
+	const char *name = next_word(), *value = pam_getenv(pamh, name);
+
+	dprintf(report_fd, "%s=%s\n", name, value == NULL ? "(unset)" : value);
+}
+
+static void print_directory(void)
+{
+	char path[4096];
+
+	dprintf(report_fd, "cwd=%s\n", getcwd(path, sizeof path) == NULL ? strerror(errno) : path);
+}
+
 static void deleted_cwd(void)
 {
 	if (mkdir("/opt/gone", 0755) != 0 || chdir("/opt/gone") != 0 || rmdir("/opt/gone") != 0)
 		_exit(2);
 }
 
+static void reap_all_children(void) { set_action(reap_all, SA_RESTART); }
+static void ignore_sigchld(void) { set_action(SIG_IGN, 0); }
+static void no_zombies(void) { set_action(reap_all, SA_NOCLDWAIT); }
+static void ignore_all(void) { set_all(SIG_IGN); }
+static void be_subreaper(void) { (void)prctl(PR_SET_CHILD_SUBREAPER, 1); }
+static void open_beside_wait(void) { open_beside_waiter(0); }
+static void open_beside_wall(void) { open_beside_waiter(__WALL); }
+static void open_in_child(void) { in_child(open_only); }
+static void close_in_child(void) { in_child(do_close); }
+static void be_silent(void) { flags = PAM_SILENT; }
+
+static void block_and_wait(void)
+{
+	set_action(wait_in_handler, SA_RESTART);
+	set_mask(SIG_BLOCK);
+}
+
+static void unblock(void)
+{
+	set_mask(SIG_UNBLOCK);
+	dprintf(report_fd, "signals=%d\n", signals_seen);
+}
+
+static void set_umask(void)
+{
+	(void)umask((mode_t)strtoul(next_word(), NULL, 8));
+}
+
+static void close_standard(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		(void)close(fd);
+}
+
+static void change_directory(void)
+{
+	if (chdir(next_word()) != 0)
+		_exit(2);
+}
+
+static void set_environment(void)
+{
+	const char *name = next_word();
+
+	(void)setenv(name, next_word(), 1);
+}
+
+static const struct {
+	const char *word;
+	void (*act)(void);
+} acts[] = {
+	{"open", open_only},
+	{"just-open", just_open},
+	{"close", do_close},
+	{"start", start},
+	{"fork-open", open_in_child},
+	{"fork-close", close_in_child},
+	{"thread-open", thread_open},
+	{"open-beside-wait", open_beside_wait},
+	{"open-beside-wall", open_beside_wall},
+	{"reap-all", reap_all_children},
+	{"ignore-sigchld", ignore_sigchld},
+	{"no-zombies", no_zombies},
+	{"block-and-wait", block_and_wait},
+	{"unblock", unblock},
+	{"subreaper", be_subreaper},
+	{"reap", reap},
+	{"ignore-all", ignore_all},
+	{"block-all", block_all},
+	{"rlimit", set_rlimit},
+	{"deny", deny},
+	{"like-setuid", like_setuid},
+	{"become-root", become_root},
+	{"drop", drop},
+	{"repeat", repeat},
+	{"run", run},
+	{"many-fds", many_fds},
+	{"free-fds", free_fds},
+	{"deleted-cwd", deleted_cwd},
+	{"umask", set_umask},
+	{"close-std", close_standard},
+	{"chdir", change_directory},
+	{"chroot", change_root},
+	{"cwd", print_directory},
+	{"setenv", set_environment},
+	{"putenv", put_variable},
+	{"getenv", get_variable},
+	{"silent", be_silent},
+};
+
 static void obey(const char *word)
 {
-	if (strcmp(word, "open") == 0)
-		(void)do_open();
-	else if (strcmp(word, "close") == 0)
-		do_close();
-	else if (strcmp(word, "start") == 0)
-		start();
-	else if (strcmp(word, "fork-open") == 0)
-		in_child(open_only);
-	else if (strcmp(word, "fork-close") == 0)
-		in_child(do_close);
-	else if (strcmp(word, "thread-open") == 0)
-		thread_open();
-	else if (strcmp(word, "reap-all") == 0)
-		(void)signal(SIGCHLD, reap_all);
-	else if (strcmp(word, "ignore-sigchld") == 0)
-		(void)signal(SIGCHLD, SIG_IGN);
-	else if (strcmp(word, "ignore-all") == 0)
-		set_all(SIG_IGN);
-	else if (strcmp(word, "block-all") == 0)
-		block_all();
-	else if (strcmp(word, "rlimit") == 0)
-		set_rlimit();
-	else if (strcmp(word, "deny") == 0)
-		deny();
-	else if (strcmp(word, "like-setuid") == 0)
-		like_setuid();
-	else if (strcmp(word, "drop") == 0)
-		drop();
-	else if (strcmp(word, "repeat") == 0)
-		repeat();
-	else if (strcmp(word, "run") == 0)
-		run();
-	else if (strcmp(word, "many-fds") == 0)
-		many_fds();
-	else if (strcmp(word, "deleted-cwd") == 0)
-		deleted_cwd();
-	else if (strcmp(word, "umask") == 0)
-		(void)umask((mode_t)strtoul(next_word(), NULL, 8));
-	else if (strcmp(word, "close-std") == 0)
-		for (int fd = 0; fd < 3; fd++)
-			(void)close(fd);
-	else if (strcmp(word, "chdir") == 0) {
-		if (chdir(next_word()) != 0)
-			_exit(2);
-	} else if (strcmp(word, "setenv") == 0) {
-		const char *name = next_word();
-
-		(void)setenv(name, next_word(), 1);
-	} else {
-		fprintf(stderr, "host: unknown word %s\n", word);
-		_exit(2);
+	for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++) {
+		if (strcmp(acts[i].word, word) == 0) {
+			acts[i].act();
+			return;
+		}
 	}
+	fprintf(stderr, "host: unknown word %s\n", word);
+	_exit(2);
 }
 
 int main(int argc, char **argv)

@@ -1,14 +1,15 @@
 #include "state.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int report_fd = 1;
+volatile int signals_seen;
 
 static void identity(const char *path, char *text, size_t size)
 {
@@ -19,19 +20,6 @@ static void identity(const char *path, char *text, size_t size)
 	else /* not the mount id: a new namespace has other ones */
 		snprintf(text, size, "%u:%u:%llu", st.stx_dev_major, st.stx_dev_minor,
 			 (unsigned long long)st.stx_ino);
-}
-
-static int count_entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	int count = 0;
-
-	if (dir == NULL)
-		return -1;
-	while (readdir(dir) != NULL)
-		count++;
-	closedir(dir);
-	return count - 2;
 }
 
 /* Every descriptor but the one that is used to look, and what it is. */
@@ -56,17 +44,30 @@ static void list_fds(char *text, size_t size)
 	}
 }
 
-static int count_children(void)
+/* Counted without a descriptor: there may be none free. */
+static int count_threads(void)
 {
-	FILE *file = fopen("/proc/thread-self/children", "re");
-	int pid, count = 0;
+	struct stat st;
 
-	if (file == NULL)
-		return -1;
-	while (fscanf(file, "%d", &pid) == 1)
-		count++;
-	fclose(file);
-	return count;
+	return stat("/proc/self/task", &st) == 0 ? (int)st.st_nlink - 2 : -1;
+}
+
+/* Is there a child of any kind, living or dead? */
+static int has_children(void)
+{
+	siginfo_t info;
+
+	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
+}
+
+/* The highest descriptor at or above the limit; the log's connection counts, too. */
+static int highest_above(rlim_t limit)
+{
+	for (int fd = 1023; fd >= 0 && (rlim_t)fd >= limit; fd--) {
+		if (fcntl(fd, F_GETFD) >= 0)
+			return fd;
+	}
+	return -1;
 }
 
 static unsigned long checksum(char **environment)
@@ -94,8 +95,13 @@ void state_take(struct state *state)
 	identity(".", state->cwd, sizeof state->cwd);
 	state->umask = umask(0);
 	(void)umask((mode_t)state->umask);
-	state->threads = count_entries("/proc/self/task");
-	state->children = count_children();
+	state->threads = count_threads();
+	state->children = has_children();
+	state->signals = signals_seen;
+	sigpending(&state->pending);
+	for (int n = 0; n < STATE_LIMITS; n++)
+		getrlimit((__rlimit_resource_t)n, &state->limits[n]);
+	state->above = highest_above(state->limits[RLIMIT_NOFILE].rlim_cur);
 	list_fds(state->fds, sizeof state->fds);
 	sigprocmask(SIG_BLOCK, NULL, &state->mask);
 	for (int n = 1; n < NSIG; n++) {
@@ -123,12 +129,17 @@ void state_compare(const struct state *before, const struct state *after)
 	tell("umask", before->umask != after->umask);
 	tell("threads", before->threads != after->threads);
 	tell("children", before->children != after->children);
+	tell("signals", before->signals != after->signals);
+	tell("limits", memcmp(before->limits, after->limits, sizeof before->limits) != 0);
+	tell("descriptor above the limit", before->above != after->above);
 	tell("environment", before->environment != after->environment);
 	tell("ids", memcmp(before->ids, after->ids, sizeof before->ids) != 0);
 	tell("handlers", memcmp(before->handlers, after->handlers, sizeof before->handlers) != 0);
 	for (int n = 1; n < NSIG; n++) {
 		if (sigismember(&before->mask, n) != sigismember(&after->mask, n))
 			tell("mask", 1);
+		if (sigismember(&before->pending, n) != sigismember(&after->pending, n))
+			tell("pending", 1);
 	}
 	if (strcmp(before->fds, after->fds) != 0)
 		dprintf(report_fd, "changed: descriptors %s-> %s\n", before->fds, after->fds);

@@ -201,7 +201,7 @@ func TestABrokenConfigurationRefusesUsersAndLetsRootIn(t *testing.T) {
 	}
 	j.Says(t, "alice", configFile+":2: unknown key \"targte\"; did you mean \"target\"?")
 	want(t, runSu(t, "root", "echo IN"), "IN")
-	j.Says(t, "root (uid 0): going on without a private /tmp", configFile+":2:")
+	j.Says(t, "root (uid 0): continuing without a private /tmp", configFile+":2:")
 }
 
 func TestTheLogOfDebugHasThePlan(t *testing.T) {
@@ -213,7 +213,7 @@ func TestTheLogOfDebugHasThePlan(t *testing.T) {
 	want(t, runSu(t, "alice", "echo IN"), "IN")
 	lines := strings.Join(j.Lines(), "\n")
 	want(t, lines, "unshare the mount namespace")
-	want(t, lines, `cannot use the module argument "timout=3"`)
+	want(t, lines, `ignoring the module argument "timout=3"`)
 }
 
 func TestMountsOfTheHostComeIn(t *testing.T) {

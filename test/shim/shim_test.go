@@ -11,18 +11,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"gotmpns/test/journal"
 	"gotmpns/test/leftover"
 )
 
 const (
-	success    = "open=0"
-	sessionErr = "open=14"
+	success   = "open=0"
+	systemErr = "open=4" // PAM_SYSTEM_ERR: sudo takes PAM_SESSION_ERR for success
+
+	refusal = "error=This session cannot get a private /tmp. Ask your administrator; the system log has the reason.\n"
 )
 
 // bench is a PAM service with the module in it, and a host to drive it.
@@ -90,13 +92,17 @@ func (b *bench) run(user string, words ...string) string {
 	return string(out)
 }
 
-// private wants a session with a /tmp of its own, and nothing else changed.
+// private wants a session with a /tmp of its own, and nothing else changed. A working
+// directory that has been removed is in no namespace but the old one.
 func (b *bench) private(user string, words ...string) {
 	b.t.Helper()
 	got := b.run(user, append(words, "run", "ls -A /tmp | wc -l")...)
 	want(b.t, got, success)
 	want(b.t, got, "changed: namespace")
 	for line := range strings.Lines(got) {
+		if line == "changed: cwd\n" && slices.Contains(words, "deleted-cwd") {
+			continue
+		}
 		if strings.HasPrefix(line, "changed: ") && line != "changed: namespace\n" {
 			b.t.Errorf("with %q: %s", words, line)
 		}
@@ -104,21 +110,20 @@ func (b *bench) private(user string, words ...string) {
 	b.journal.Says(b.t, user, "private /tmp")
 }
 
-// refused wants a refusal that leaves everything as it was, with one line that
-// says why; root gets in, with the same line.
+// refused wants a refusal that leaves everything as it was, with one line in the log
+// that has the reason, and one for the user; root gets in, with the same line in the log.
 func (b *bench) refused(why string, words ...string) {
 	b.t.Helper()
-	for user, status := range map[string]string{"alice": sessionErr, "root": success} {
-		began := time.Now()
+	for user, status := range map[string]string{"alice": systemErr, "root": success} {
 		got := b.run(user, words...)
 		want(b.t, got, status)
 		if strings.Contains(got, "changed: ") {
 			b.t.Errorf("%s is refused and the login process is another: %s", user, got)
 		}
-		b.journal.Says(b.t, user, why)
-		if took := time.Since(began); took > 4*time.Second {
-			b.t.Errorf("it took %v", took)
+		if strings.Contains(got, refusal) != (user == "alice") || strings.Contains(got, "info=") {
+			b.t.Errorf("%s sees: %s", user, got)
 		}
+		b.journal.Says(b.t, user, why)
 	}
 }
 
@@ -204,22 +209,29 @@ func (b *bench) checkInstance() {
 	}
 }
 
-// A limit that cannot be raised without CAP_SYS_RESOURCE is told as such.
-func TestTooLittleAddressSpace(t *testing.T) {
+// A limit that cannot be raised without CAP_SYS_RESOURCE is named in the log. With less
+// than the loader of the C library needs, there is nobody to name it.
+func TestTooLittleMemory(t *testing.T) {
 	leftover.Require(t)
 	for name, words := range map[string][]string{
-		"soft": {"rlimit", "AS", "100000000", "-"},
-		"hard": {"rlimit", "AS", "100000000", "100000000"},
+		"RLIMIT_AS soft":   {"rlimit", "AS", "100000000", "-"},
+		"RLIMIT_AS hard":   {"rlimit", "AS", "100000000", "100000000"},
+		"RLIMIT_DATA soft": {"rlimit", "DATA", "8000000", "-"},
+		"RLIMIT_DATA hard": {"rlimit", "DATA", "8000000", "8000000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, b *bench) {
+				limit, kind, _ := strings.Cut(name, " ")
 				switch {
 				case strings.HasSuffix(b.host, "sanitized"):
 					t.Skip("AddressSanitizer needs terabytes of address space")
-				case name == "soft" || mayRaiseLimits():
+				case kind == "soft" || mayRaiseLimits():
 					b.private("alice", append(words, "open")...)
 				default:
-					b.refused("RLIMIT_AS", append(words, "open")...)
+					b.refused("the limit on", append(words, "open")...)
+					b.service("worker=" + b.build + "/gotmpns-worker")
+					b.run("alice", append(words, "open")...)
+					b.journal.Says(t, limit)
 				}
 			})
 		})
@@ -228,18 +240,6 @@ func TestTooLittleAddressSpace(t *testing.T) {
 
 func mayRaiseLimits() bool {
 	return exec.Command("setpriv", "--bounding-set=-all,+sys_resource", "sh", "-c", "ulimit -c 0; ulimit -Hc unlimited").Run() == nil
-}
-
-func TestWithoutDescriptorsTheLoginIsRefusedAsItIs(t *testing.T) {
-	each(t, func(_ *testing.T, b *bench) {
-		b.blind = true
-		for _, limit := range []string{"0", "1"} {
-			got := b.run("alice", "start", "rlimit", "NOFILE", limit, limit, "open")
-			if strings.Contains(got, "changed: namespace") || strings.Contains(got, success) {
-				b.t.Errorf("RLIMIT_NOFILE %s: %s", limit, got)
-			}
-		}
-	})
 }
 
 // CASES 18.
@@ -254,24 +254,6 @@ func TestCloseInEveryWayDoesNoHarm(t *testing.T) {
 			if strings.Count(got, "close=0") != closes {
 				t.Errorf("%q: %s", words, got)
 			}
-		}
-	})
-}
-
-// CASES 29.
-func TestHostsOfEveryKind(t *testing.T) {
-	each(t, func(t *testing.T, b *bench) {
-		for _, words := range [][]string{
-			{"reap-all", "open"}, {"ignore-sigchld", "open"},
-		} {
-			b.private("alice", words...)
-		}
-		for _, words := range [][]string{
-			{"start", "fork-open"}, {"thread-open"}, {"open", "fork-close", "close"},
-		} {
-			got := b.run("alice", words...)
-			want(t, got, success)
-			b.journal.Says(t, "private /tmp")
 		}
 	})
 }

@@ -1,0 +1,119 @@
+package shim
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// libexec is a directory with the real launcher and a session library of the tests'.
+func (b *bench) libexec(library string) string {
+	b.t.Helper()
+	files := map[string]string{"gotmpns-worker": b.build + "/gotmpns-worker"}
+	if library != "" {
+		files["gotmpns-session.so"] = library
+	}
+	for name, from := range files {
+		text, err := os.ReadFile(from)
+		must(b.t, err)
+		must(b.t, os.WriteFile(b.conf+"/"+name, text, 0o755))
+	}
+	return b.conf + "/gotmpns-worker"
+}
+
+// What the launcher cannot do, it says to the login process itself.
+func TestTheLauncherRefusesWithAReason(t *testing.T) {
+	for name, test := range map[string]struct {
+		library, why string
+		words        []string
+	}{
+		"no library":      {"", "cannot load the session library: /opt/", []string{"open"}},
+		"another library": {"/shim/libnss_test.so.2", "undefined symbol: gotmpns_session_serve", []string{"open"}},
+		"not a library":   {"/place", "cannot load the session library: /opt/", []string{"open"}},
+		"no setresuid":    {"/shim/joins/gotmpns-session.so", "the worker cannot become root", []string{"start", "deny", strconv.Itoa(unix.SYS_SETRESUID), "1", "open"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(_ *testing.T, b *bench) {
+				library := test.library
+				if library != "" {
+					library = b.build + library
+				}
+				b.service("worker=" + b.libexec(library))
+				b.refused(test.why, test.words...)
+			})
+		})
+	}
+}
+
+func TestTheLauncherLoadsTheLibrary(t *testing.T) {
+	each(t, func(_ *testing.T, b *bench) {
+		b.service("worker=" + b.libexec(b.build+"/shim/joins/gotmpns-session.so"))
+		b.private("alice", "open")
+	})
+}
+
+// A worker that is busy with whatever ends when the login process closes its end of
+// the socket, or dies: the worker is no child of anybody who would end it.
+func TestTheWorkerEndsWithItsCaller(t *testing.T) {
+	for _, end := range []string{"timeout", "SIGKILL"} {
+		t.Run(end, func(t *testing.T) {
+			each(t, func(t *testing.T, b *bench) {
+				worker := b.libexec(b.build + "/shim/silent/gotmpns-session.so")
+				b.service("timeout=2 worker=" + worker)
+				cmd := exec.Command(b.host, b.conf, "test", "alice", "open")
+				cmd.Dir, cmd.Env = "/", append(os.Environ(), "ASAN_OPTIONS=use_sigaltstack=0")
+				must(t, cmd.Start())
+				var pid string
+				await(t, "the worker is there", func() bool {
+					out, _ := exec.Command("pgrep", "-f", "-x", "gotmpns-worker").Output()
+					pid = strings.TrimSpace(string(out))
+					return pid != ""
+				})
+				if end == "SIGKILL" {
+					must(t, cmd.Process.Signal(syscall.SIGKILL))
+				}
+				_ = cmd.Wait()
+				await(t, "the worker has ended", func() bool { return !exists("/proc/" + pid) })
+				b.journal.Lines()
+			})
+		})
+	}
+}
+
+// Nice and scheduling class of the caller are not the worker's.
+func TestTheWorkerHasAnOrdinaryPriority(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		b.service("timeout=2 worker=" + b.libexec(b.build+"/shim/silent/gotmpns-session.so"))
+		cmd := exec.Command("nice", "-n", "19", "chrt", "--idle", "0", "ionice", "-c", "3", b.host, b.conf, "test", "alice", "open")
+		cmd.Dir, cmd.Env = "/", append(os.Environ(), "ASAN_OPTIONS=use_sigaltstack=0")
+		must(t, cmd.Start())
+		want := "TS  0"
+		var got string
+		await(t, "the worker has priority "+want, func() bool {
+			out, _ := exec.Command("sh", "-c", "ps -o cls=,ni= -p $(pgrep -f -x gotmpns-worker)").Output()
+			got = strings.Join(strings.Fields(string(out)), "  ")
+			return got == want
+		})
+		must(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+		b.journal.Lines()
+	})
+}
+
+// await waits for what has to happen soon, however slow the machine is.
+func await(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	for range 3000 {
+		if happened() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}
