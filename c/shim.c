@@ -226,7 +226,7 @@ static void log_account(const struct opening *opening, int priority, const char 
 			const char *text)
 {
 	const struct passwd *account = opening->account;
-	struct reason line;
+	struct reason line = {{0}};
 
 	set_reason(&line, "%.64s (uid %u): %s%.1900s", account->pw_name, (unsigned)account->pw_uid,
 		   prefix, text);
@@ -236,7 +236,7 @@ static void log_account(const struct opening *opening, int priority, const char 
 /* When all other descriptors are closed, so that the log's has the lowest number. */
 static void log_outcome(struct opening *opening, int status)
 {
-	struct reason success;
+	struct reason success = {{0}};
 
 	log_entries(opening);
 	if (opening->account == NULL) {
