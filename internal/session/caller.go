@@ -74,43 +74,52 @@ func (o *observer) lookAtCwd() {
 	case err != nil:
 		return // a mount that is in no table: detached, or outside of a chroot
 	}
-	place, same := o.cwdIn(o.view.Host, o.cwdFacts.Path)
-	if place != nil {
+	place := o.open(o.view.Host, start{path: o.cwdFacts.Path})
+	if o.cwdFacts.OnHost = place != nil; place != nil {
 		o.keep(place)
 	}
-	o.cwdFacts.OnHost = same
 }
 
-// cwdIn opens the working directory by its path, and says whether it is the same there.
-// Another path, to which the plan moves the session, only has to be there.
-func (o *observer) cwdIn(tree mountfd.Tree, path string) (place *os.File, same bool) {
-	place, err := tree.Open(path)
-	if err != nil {
-		return nil, false
-	}
-	if path != o.cwdFacts.Path {
-		return place, true
-	}
-	one, err := mountfd.Peek(place)
-	if err != nil {
-		return place, false
-	}
-	other, err := mountfd.Peek(o.cwd)
-	return place, err == nil && one.ID == other.ID
+// start is where a session starts: where the login process is, or where the plan moves
+// it to.
+type start struct {
+	path  string
+	moved bool // another directory than the login process's, so it only has to be there
 }
 
-// cwdPath is where the session starts: where the login process is, unless the plan
-// says otherwise.
-func (o *observer) cwdPath(p plan.Plan) string {
+func (o *observer) start(p plan.Plan) start {
 	for _, step := range p.Steps {
 		if chdir, ok := step.(plan.Chdir); ok {
-			return chdir.Path
+			return start{chdir.Path, true}
 		}
 	}
 	if o.cwdFacts.Path == "" {
-		return "/"
+		return start{"/", true}
 	}
-	return o.cwdFacts.Path
+	return start{o.cwdFacts.Path, false}
+}
+
+// isRoot says that the session starts where a namespace begins anyway.
+func (s start) isRoot() bool { return s.path == "/" }
+
+// open opens the start of a session in a tree; nil where the tree has no such directory,
+// or another one at that path.
+func (o *observer) open(tree mountfd.Tree, s start) *os.File {
+	place, err := tree.Open(s.path)
+	if err != nil {
+		return nil
+	}
+	info, err := mountfd.Peek(place)
+	if err != nil || !info.IsDir() || !s.moved && !o.isCwd(info.ID) {
+		place.Close()
+		return nil
+	}
+	return place
+}
+
+func (o *observer) isCwd(id mountfd.ID) bool {
+	info, err := mountfd.Peek(o.cwd)
+	return err == nil && info.ID == id
 }
 
 // inside is the tree of a namespace of the user's: what is known of the host's targets

@@ -49,13 +49,9 @@ func (l *login) carryOut(p plan.Plan) error {
 
 func (l *login) returnToHost(p plan.Plan) error {
 	var cwd *os.File
-	if path := l.observer.cwdPath(p); path != "/" {
-		place, same := l.observer.cwdIn(l.view.Host, path)
-		if place != nil {
-			l.answer.keep(place)
-		}
-		if same {
-			cwd = place
+	if start := l.observer.start(p); !start.isRoot() {
+		if cwd = l.observer.open(l.view.Host, start); cwd != nil {
+			l.answer.keep(cwd)
 		}
 	}
 	return l.reply(p, l.joinStep(l.view.HostNamespace(), nil, cwd))
@@ -91,23 +87,21 @@ func (l *login) create(p plan.Plan, create plan.Create) error {
 // build makes the namespace; what the working directory is in it comes with it, nil
 // where that is the root directory.
 func (p *preparer) build(done plan.Plan) (n *view.Namespace, cwd *os.File, err error) {
-	path := p.observer.cwdPath(done)
+	start := p.observer.start(done)
 	make := func(tree mountfd.Tree) error {
 		for _, step := range done.Steps {
 			if err := p.step(tree, step); err != nil {
 				return err
 			}
 		}
-		if path != "/" {
+		if !start.isRoot() {
 			// Another directory by now, or none, is no reason to refuse a login.
-			if place, same := p.observer.cwdIn(p.observer.inside(tree.Root), path); same {
-				cwd = place
-			}
+			cwd = p.observer.open(p.observer.inside(tree.Root), start)
 		}
 		return nil
 	}
 	if p.fromCaller {
-		n, err = p.view.FromCaller(p.cwdToKeep(path), make)
+		n, err = p.view.FromCaller(p.cwdToKeep(start), make)
 	} else {
 		n, err = p.view.FromHost(make)
 	}
@@ -120,8 +114,8 @@ func (p *preparer) build(done plan.Plan) (n *view.Namespace, cwd *os.File, err e
 }
 
 // cwdToKeep is the working directory where the session stays in it.
-func (p *preparer) cwdToKeep(path string) *os.File {
-	if path != p.observer.cwdFacts.Path || p.observer.cwdFacts.Refused != "" {
+func (p *preparer) cwdToKeep(start start) *os.File {
+	if start.moved {
 		return nil
 	}
 	return p.observer.cwd

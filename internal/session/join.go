@@ -21,7 +21,7 @@ func (l *login) join(p plan.Plan, step plan.Join) (bool, error) {
 	if err := l.record(); err != nil {
 		return false, err
 	}
-	cwd, fits, err := l.look(n, expected, l.observer.cwdPath(p))
+	cwd, fits, err := l.look(n, expected, l.observer.start(p))
 	if cwd != nil {
 		l.answer.keep(cwd)
 	}
@@ -97,7 +97,7 @@ func (l *login) expectOne(attach plan.Attach) (shown, error) {
 
 // look looks from inside, which is where the login process will be, and opens the
 // working directory there. It goes nowhere a user answers for.
-func (l *login) look(n *registry.Namespace, expected []shown, cwd string) (place *os.File, fits bool, err error) {
+func (l *login) look(n *registry.Namespace, expected []shown, start start) (place *os.File, fits bool, err error) {
 	err = l.view.In(n.File, func(root *os.File) {
 		tree := l.observer.inside(root)
 		fits = l.isOnHost(root)
@@ -105,8 +105,9 @@ func (l *login) look(n *registry.Namespace, expected []shown, cwd string) (place
 			fits = fits && s.isIn(tree)
 			tree.Known = append(tree.Known, s.id.Device)
 		}
-		if fits && cwd != "/" {
-			place, fits = l.observer.cwdIn(tree, cwd)
+		if fits && !start.isRoot() {
+			place = l.observer.open(tree, start)
+			fits = place != nil
 		}
 	})
 	return place, fits, err
