@@ -160,7 +160,8 @@ func hungUp(fd int) bool {
 // to be the same that has connected.
 func (t *thread) host(p *peer) session.Host {
 	return session.Host{
-		Config: t.broker.config.Load,
+		Config:    t.broker.config.Load,
+		Remembers: true,
 		View: func(pid int) (*view.View, error) {
 			v, err := t.home.For(pid)
 			if err == nil && !p.lives() {

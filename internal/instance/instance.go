@@ -297,9 +297,9 @@ func resemble(parent *os.File, name string, target Target, owner Owner) error {
 		return err
 	}
 	defer dir.Close()
-	// A file system without room for a mark (NFS) is no reason to refuse a login:
-	// there, the name of the directory has to do (see [Store.OwnerOf]).
-	if err := mountfd.SetMark(dir, owner.mark()); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+	// No mark is no reason to refuse a login: then the name of the directory has to do
+	// (see [Store.OwnerOf]).
+	if _, err := mountfd.SetMark(dir, owner.mark()); err != nil {
 		return err
 	}
 	if err := unix.Fchown(int(dir.Fd()), int(target.Info.UID), int(target.Info.GID)); err != nil {

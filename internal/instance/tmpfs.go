@@ -34,11 +34,17 @@ func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 		return nil, err
 	}
 	mark := owner.mark()
-	if err := markRoot(mount, mark); err != nil {
+	marked, err := markRoot(mount, mark)
+	if err != nil {
 		mount.Close()
 		return nil, err
 	}
 	if owner.Session != "" {
+		return mount, nil
+	}
+	if !marked {
+		s.remark("%s is this session's alone, not shared with the user's other sessions: "+
+			"a tmpfs cannot be recognized in a container with a user namespace of its own", target.Path)
 		return mount, nil
 	}
 	return mount, s.state.SetTmpfs(state.Tmpfs{Target: target.Path, UID: owner.UID, User: owner.User, Mark: mark})
@@ -46,10 +52,10 @@ func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 
 // markRoot: a tmpfs without a mark could not be told from another one, which may
 // have its device number by then.
-func markRoot(mount *os.File, mark string) error {
+func markRoot(mount *os.File, mark string) (bool, error) {
 	root, err := mountfd.ReadDir(mount, ".")
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer root.Close()
 	return mountfd.SetMark(root, mark)

@@ -308,13 +308,17 @@ func tmpfsOptions(t Tmpfs) [][2]string {
 const markName = "trusted.gotmpns"
 
 // SetMark gives a directory, open for reading, a mark that goes where it goes and
-// ends with it, unlike its number. [unix.EOPNOTSUPP]: the file system has no room
-// for one.
-func SetMark(dir *os.File, mark string) error {
-	if err := unix.Fsetxattr(int(dir.Fd()), markName, []byte(mark), 0); err != nil {
-		return fmt.Errorf("cannot mark %s: %w", dir.Name(), err)
+// ends with it, unlike its number. False: the file system has no room for one (NFS), or
+// root of a user namespace, as in a container, may not write any.
+func SetMark(dir *os.File, mark string) (bool, error) {
+	err := unix.Fsetxattr(int(dir.Fd()), markName, []byte(mark), 0)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPERM):
+		return false, nil
 	}
-	return nil
+	return false, fmt.Errorf("cannot mark %s: %w", dir.Name(), err)
 }
 
 // Mark reads the mark of the directory at a place; empty where there is none. The

@@ -131,6 +131,16 @@ func (p *Process) Identity(name string) (mountfd.ID, error) {
 	return mountfd.ID{Device: st.Dev, Inode: st.Ino}, nil
 }
 
+// Owner returns the effective uid of the process, or root's where it may not be looked
+// into by its user (proc(5)).
+func (p *Process) Owner() (uint32, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(p.dir.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("cannot stat %s: %w", p.dir.Name(), err)
+	}
+	return st.Uid, nil
+}
+
 // IdentityOf returns what an open namespace is, to be compared while it is open.
 func IdentityOf(namespace *os.File) (mountfd.ID, error) {
 	var st unix.Stat_t

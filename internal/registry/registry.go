@@ -83,6 +83,56 @@ func ofRecord(r state.Recorded) *Namespace {
 	return &Namespace{Session: r.Name, PID: r.PID, Key: r.Key, File: file}
 }
 
+// OfProcesses returns the namespaces of a user's processes, whatever session they were
+// started in; none of them can be joined. They are the caller's to close. It looks at
+// every process, so it is for the rare case that a user has left something behind which
+// nobody else knows of.
+func OfProcesses(uid uint32, host *os.File) []*Namespace {
+	pids, err := proc.All()
+	if err != nil {
+		return nil
+	}
+	seen := map[mountfd.ID]bool{}
+	if id, err := proc.IdentityOf(host); err == nil {
+		seen[id] = true
+	}
+	var found []*Namespace
+	for _, pid := range pids {
+		n, id := ofProcess(pid, uid)
+		if n == nil {
+			continue
+		}
+		if seen[id] || !proc.OwnedByUs(n.File) {
+			n.Close()
+			continue
+		}
+		seen[id] = true
+		found = append(found, n)
+	}
+	return found
+}
+
+func ofProcess(pid int, uid uint32) (*Namespace, mountfd.ID) {
+	process, err := proc.Open(pid)
+	if err != nil {
+		return nil, mountfd.ID{}
+	}
+	defer process.Close()
+	if owner, err := process.Owner(); err != nil || owner != uid {
+		return nil, mountfd.ID{}
+	}
+	file, err := process.MountNamespace()
+	if err != nil {
+		return nil, mountfd.ID{}
+	}
+	id, err := proc.IdentityOf(file)
+	if err != nil {
+		file.Close()
+		return nil, mountfd.ID{}
+	}
+	return &Namespace{PID: pid, File: file}, id
+}
+
 // Duplicate returns another descriptor of the same namespace: what is held may be closed
 // at any moment.
 func (n *Namespace) Duplicate() (*Namespace, error) {

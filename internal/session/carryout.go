@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -177,7 +178,11 @@ func (p *preparer) propagate(tree mountfd.Tree, step plan.Propagate) error {
 	if step.Mode == policy.PropagationPrivate {
 		mode = unix.MS_PRIVATE
 	}
-	if err := mountfd.SetPropagation(mount, mode, step.Recursive); err != nil || !step.Peers {
+	err = mountfd.SetPropagation(mount, mode, step.Recursive)
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("%w; it is not a mount point here, as in a chroot", err)
+	}
+	if err != nil || !step.Peers {
 		return err
 	}
 	return mountfd.SetPropagation(mount, unix.MS_SHARED, step.Recursive)
@@ -288,17 +293,38 @@ func (p *preparer) tmpfs(target instance.Target, private policy.Private) (*os.Fi
 		if err != nil {
 			return nil, err
 		}
-		for _, n := range p.joinable {
-			if mark == "" {
-				break
-			}
-			mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, mark)
-			if mount != nil || err != nil {
-				return mount, err
-			}
+		mount, err := p.findTmpfs(target, mark)
+		if mount != nil || err != nil {
+			return mount, err
 		}
 	}
 	return p.answer.store.NewTmpfs(target, private, owner)
+}
+
+// findTmpfs looks where it can be: in the namespaces of the user's sessions and, where
+// all of these have ended and no broker knows better, of the user's processes: a
+// detached tmux may be all that is left.
+func (p *preparer) findTmpfs(target instance.Target, mark string) (*os.File, error) {
+	if mark == "" {
+		return nil, nil
+	}
+	for _, n := range p.joinable {
+		mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, mark)
+		if mount != nil || err != nil {
+			return mount, err
+		}
+	}
+	if len(p.joinable) > 0 || p.host.Remembers {
+		return nil, nil
+	}
+	for _, n := range registry.OfProcesses(p.request.UID, p.view.HostNamespace()) {
+		p.answer.keep(n)
+		mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, mark)
+		if mount != nil || err != nil {
+			return mount, err
+		}
+	}
+	return nil, nil
 }
 
 // bind makes a mount of a file of the host's. What the host mounts below it

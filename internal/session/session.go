@@ -40,6 +40,8 @@ type Host struct {
 	// Namespaces are those of a user's open sessions, the latest first; they are the
 	// caller's to close. host is the host's own, which is none of them.
 	Namespaces func(records *state.Dir, uid uint32, host *os.File) []*registry.Namespace
+	// Remembers says that Namespaces knows those without an open session as well.
+	Remembers bool
 }
 
 // Worker is the host of a process that answers once: it looks with its own eyes.

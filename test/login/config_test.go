@@ -145,7 +145,7 @@ func TestOnlyThoseWhomItIsFor(t *testing.T) {
 		if private {
 			j.Says(t, user, "private /tmp", " ms")
 		} else {
-			j.Says(t, user, "left alone: no rule")
+			j.Says(t, user, "skipped: no private directories are configured")
 		}
 	}
 }
@@ -212,7 +212,7 @@ func TestTheLogOfDebugHasThePlan(t *testing.T) {
 	})
 	want(t, runSu(t, "alice", "echo IN"), "IN")
 	lines := strings.Join(j.Lines(), "\n")
-	want(t, lines, "unshare the mount namespace")
+	want(t, lines, "copy the host's mount namespace")
 	want(t, lines, `ignoring the module argument "timout=3"`)
 }
 

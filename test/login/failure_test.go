@@ -131,6 +131,7 @@ func TestOddNames(t *testing.T) {
 
 func TestAUserNamespaceOfItsOwnHasItsOwnPrivateTmp(t *testing.T) {
 	beginAlone(t)
+	j := journal.Start(t)
 	// Root of a container without privileges: uid 0 and the users' range mapped.
 	got := runIn(t, "/", "unshare", "-Um", "--map-users=0,0,65536", "--map-groups=0,0,65536", "--setuid=0", "sh", "-c",
 		`mount -t tmpfs -o mode=755 run /run; mount -t tmpfs -o mode=1777 tmp /tmp; su alice -c "echo in > /tmp/note; ls /tmp; cat /tmp/host-file; sudo -u bob sh -c \"ls -A /tmp | wc -l; grep -c \\\" /tmp \\\" /proc/self/mounts\"; sudo -u alice cat /tmp/note"; ls /tmp; ls /tmp/gotmpns-*`)
@@ -141,7 +142,7 @@ func TestAUserNamespaceOfItsOwnHasItsOwnPrivateTmp(t *testing.T) {
 		want(t, got, part)
 	}
 	if strings.Count(got, ".user") != 2 {
-		t.Errorf("there is not one instance each: %q", got)
+		t.Errorf("there is not one instance each: %q, the log has %q", got, j.Lines())
 	}
 	mustNotExist(t, "/tmp/note")
 }

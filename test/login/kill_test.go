@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gotmpns/test/journal"
 )
 
 // CASES 17: the login program or its worker is killed at a system call, at each
@@ -24,6 +26,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			beginAlone(t)
 			configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \""+kind+"\"\n")
+			j := journal.Start(t)
 			write(t, "/etc/pam.d/gotmpns-test", "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_gotmpns.so\n")
 			killed := 0
 			for _, call := range calls {
@@ -37,7 +40,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 					}
 					got := runSu(t, "alice", "echo fine > /tmp/note; cat /tmp/note; ls -A /tmp")
 					if got != "fine\nnote\n" {
-						t.Errorf("after a kill at %s, number %d: %q", call, nth, got)
+						t.Errorf("after a kill at %s, number %d: %q, the log has %q", call, nth, got, j.Lines())
 					}
 					if kind == "directory" {
 						if got := instances(t); got != "1000 1000.user" {
