@@ -42,7 +42,7 @@ const (
 	// all of them busy waits for his patience to end, and asks a worker.
 	threadsAtMost = 64
 	// perUserAtMost keeps one user's logins from taking all threads.
-	perUserAtMost = 8
+	perUserAtMost = 16
 	// requestSoon, in milliseconds, is how long a thread waits for a request itself; then
 	// the connection waits elsewhere for up to requestTimeout.
 	requestSoon    = 5

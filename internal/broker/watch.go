@@ -132,11 +132,14 @@ func (w *watcher) end(home *view.Resident) error {
 	}
 	users := map[uint32]bool{}
 	for _, fd := range ended {
-		if session, ok := w.forget(fd); ok {
-			records.RemoveSession(session.name)
-			w.registry.End(session.uid, session.name)
-			users[session.uid] = true
+		session, ok := w.forget(fd)
+		if !ok { // it stayed in a namespace; the registry has its descriptor
+			_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, fd, nil)
+			continue
 		}
+		records.RemoveSession(session.name)
+		w.registry.End(session.uid, session.name)
+		users[session.uid] = true
 	}
 	w.release(records, users)
 	return nil

@@ -25,20 +25,22 @@ func (s *Store) OwnerOf(tree mountfd.Tree, place *os.File, target Target, config
 
 // unmarkedOwner is for file systems without room for a mark, and for instances that
 // version 0.1 made: the mount's root is named like the instance, and is the same
-// directory as the one in the base.
+// directory as the one in the base, where that can be seen.
 func (s *Store) unmarkedOwner(tree mountfd.Tree, place *os.File, target Target, configured string) (uid uint32, found bool) {
 	root, err := tree.RootOf(place)
 	if err != nil {
 		return 0, false
 	}
-	name := path.Base(strings.TrimSuffix(root, "//deleted"))
+	directory, name := path.Split(strings.TrimSuffix(root, "//deleted"))
 	uid, ok := uidOf(name)
 	if !ok {
 		return 0, false
 	}
 	b, err := s.existingBase(target, configured)
 	if err != nil || b.dir == nil {
-		return 0, false
+		// In a container, the instance itself may hide the base. Its name is random.
+		recorded := s.state.Base(target.Path)
+		return uid, recorded != "" && path.Base(directory) == recorded
 	}
 	defer b.dir.Close()
 	info, err := mountfd.Peek(place)

@@ -36,13 +36,12 @@ func NewHeld() *Held { return &Held{users: map[uint32][]*held{}} }
 
 // Of returns the namespaces of a user, the latest first; they are the caller's to
 // close. Where none is held, those are found that workers have made since: by the
-// user's records.
+// user's records. They are not held because of that: nobody would report their end.
 func (h *Held) Of(records *state.Dir, uid uint32, host *os.File) []*Namespace {
 	if found := h.of(uid); len(found) > 0 {
 		return found
 	}
-	h.Adopt(records, uid, host)
-	return h.of(uid)
+	return OfRecords(records, uid, host)
 }
 
 func (h *Held) of(uid uint32) []*Namespace {
@@ -58,7 +57,7 @@ func (h *Held) of(uid uint32) []*Namespace {
 }
 
 // Adopt takes over what the records of a user tell of: sessions that a worker has
-// opened, or an earlier broker.
+// opened, or an earlier broker. The caller watches their login processes.
 func (h *Held) Adopt(records *state.Dir, uid uint32, host *os.File) {
 	for _, n := range slices.Backward(OfRecords(records, uid, host)) {
 		h.Add(uid, n, n.Session)

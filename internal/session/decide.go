@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gotmpns/internal/plan"
+	"gotmpns/internal/policy"
 	"gotmpns/internal/registry"
 	"gotmpns/internal/state"
 	"gotmpns/internal/wire"
@@ -21,7 +22,7 @@ func (l *login) decide(facts plan.Facts) error {
 	if done || err != nil {
 		return err
 	}
-	if p.Key == "" {
+	if p.Key == "" && !sharesTmpfs(p) {
 		return l.carryOut(p)
 	}
 	switch err := l.answer.store.Lock(l.request.UID); {
@@ -36,6 +37,14 @@ func (l *login) decide(facts plan.Facts) error {
 		return err
 	}
 	return l.carryOut(p)
+}
+
+// sharesTmpfs says whether a plan has a tmpfs that the user's sessions share.
+func sharesTmpfs(p plan.Plan) bool {
+	return slices.ContainsFunc(p.Shows(), func(attach plan.Attach) bool {
+		source, ok := attach.Source.(plan.Instance)
+		return ok && source.Kind == policy.Tmpfs && source.Scope == policy.User
+	})
 }
 
 // findJoinable learns which namespaces the user's other sessions have.

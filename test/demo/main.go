@@ -110,7 +110,7 @@ func trace() ([]string, error) {
 		return nil, err
 	}
 	seen := strings.Split(string(mounts), "\n")
-	for _, pattern := range []string{"/proc/[0-9]*/exe", "/run/gotmpns/sessions/*"} {
+	for _, pattern := range []string{"/proc/[0-9]*/exe", "/run/gotmpns/sessions/*/*"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			return nil, err

@@ -377,17 +377,22 @@ func stormOf(t *testing.T, logins int) {
 
 func noDeadRecords(t *testing.T) error {
 	t.Helper()
-	entries, err := os.ReadDir("/run/gotmpns/sessions")
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		pid, _, _ := strings.Cut(entry.Name(), "-")
-		if _, err := os.Stat("/proc/" + pid); err != nil {
-			return fmt.Errorf("a record of the dead: %s", entry.Name())
-		}
+	if dead := deadRecords(); len(dead) > 0 {
+		return fmt.Errorf("records of sessions that have ended: %q", dead)
 	}
 	return nil
+}
+
+// deadRecords lists the records of sessions whose login process has ended.
+func deadRecords() (dead []string) {
+	records, _ := filepath.Glob("/run/gotmpns/sessions/*/*")
+	for _, record := range records {
+		pid, _, _ := strings.Cut(filepath.Base(record), "-")
+		if _, err := os.Stat("/proc/" + pid); err != nil {
+			dead = append(dead, record)
+		}
+	}
+	return dead
 }
 
 // CASES 23: restarts, as an upgrade makes them, with the files replaced under it.
@@ -454,7 +459,7 @@ func TestBrokerSeesTheEndOfSessions(t *testing.T) {
 func recordOf(t *testing.T, service string) string {
 	t.Helper()
 	var found []string
-	records, _ := filepath.Glob("/run/gotmpns/sessions/*")
+	records, _ := filepath.Glob("/run/gotmpns/sessions/*/*")
 	for _, record := range records {
 		if strings.Contains(read(t, record), "SERVICE=\""+service+"\"") {
 			found = append(found, record)
