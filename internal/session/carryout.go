@@ -68,7 +68,11 @@ func (l *login) create(p plan.Plan, create plan.Create) error {
 	}
 	n, cwd, err := prep.build(p)
 	if n != nil {
-		l.answer.keep(n)
+		l.answer.keep(n.File)
+		l.answer.keep(n.Root)
+		if n.Cwd != nil {
+			l.answer.keep(n.Cwd)
+		}
 	}
 	if err != nil {
 		return err
@@ -318,7 +322,7 @@ func (p *preparer) findTmpfs(target instance.Target, mark string) (*os.File, err
 		return nil, nil
 	}
 	for _, n := range registry.OfProcesses(p.request.UID, p.view.HostNamespace()) {
-		p.answer.keep(n)
+		p.answer.keep(n.File)
 		mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, mark)
 		if mount != nil || err != nil {
 			return mount, err

@@ -52,7 +52,7 @@ func (l *login) findJoinable(facts *plan.Facts) {
 	l.joinable = map[string]*registry.Namespace{}
 	facts.Joinable = nil
 	for _, n := range l.host.Namespaces(l.answer.state, l.request.UID, l.view.HostNamespace()) {
-		l.answer.keep(n)
+		l.answer.keep(n.File)
 		l.joinable[n.Session] = n
 		if n.Key != "" {
 			facts.Joinable = append(facts.Joinable, plan.Namespace{Session: n.Session, PID: n.PID, Key: n.Key})

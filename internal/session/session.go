@@ -86,13 +86,31 @@ func (a *Answer) Revoke() {
 	}
 }
 
+// Settle closes what was opened for the answer and is not part of it. It comes before the
+// answer is sent: whoever has it may unmount something the next moment.
+func (a *Answer) Settle() {
+	a.close(func(c io.Closer) bool {
+		file, ok := c.(*os.File)
+		return c == io.Closer(a.state) || ok && slices.Contains(a.Descriptors, file)
+	})
+}
+
 // Close closes every descriptor that was opened for the answer. A worker ends instead.
 func (a *Answer) Close() {
 	a.Release()
+	a.close(func(io.Closer) bool { return false })
+}
+
+func (a *Answer) close(keep func(io.Closer) bool) {
+	kept := a.opened[:0]
 	for _, c := range a.opened {
+		if keep(c) {
+			kept = append(kept, c)
+			continue
+		}
 		_ = c.Close() // places and mounts: nothing is written through them
 	}
-	a.opened = nil
+	a.opened = kept
 }
 
 func (a *Answer) keep(c io.Closer) { a.opened = append(a.opened, c) }
