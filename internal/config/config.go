@@ -14,6 +14,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,9 +40,9 @@ func Check(text []byte) error {
 	if err != nil {
 		return err
 	}
-	m := merger{policy: policy.Default()}
+	m := newMerger()
 	m.add(file)
-	return m.check()
+	return m.validate()
 }
 
 // loader is what differs between a login and a test.
@@ -51,8 +52,8 @@ type loader struct {
 }
 
 func (l loader) load(path string) (policy.Policy, error) {
-	m := merger{policy: policy.Default()}
-	err := l.add(&m, path)
+	m := newMerger()
+	err := l.add(m, path)
 	if err != nil && (!l.optional || !errors.Is(err, fs.ErrNotExist)) {
 		return policy.Policy{}, err
 	}
@@ -62,11 +63,11 @@ func (l loader) load(path string) (policy.Policy, error) {
 		return policy.Policy{}, err
 	}
 	for _, name := range names {
-		if err := l.add(&m, directory+"/"+name); err != nil {
+		if err := l.add(m, directory+"/"+name); err != nil {
 			return policy.Policy{}, err
 		}
 	}
-	return m.policy, m.check()
+	return m.merged()
 }
 
 func (l loader) add(m *merger, path string) error {
@@ -84,10 +85,16 @@ func (l loader) add(m *merger, path string) error {
 
 // merger adds file to file.
 type merger struct {
-	policy      policy.Policy
-	privateFrom []origin // where each entry stands, for errors
-	bindFrom    []origin
-	hasPrivate  bool
+	policy  policy.Policy // but for the tables
+	private []placed[policy.Private]
+	bind    []placed[policy.Bind]
+	builtIn bool // private is the built-in list
+}
+
+// placed is a table of the configuration, and where its target is written.
+type placed[T any] struct {
+	table T
+	from  origin
 }
 
 type origin struct {
@@ -95,51 +102,54 @@ type origin struct {
 	line int
 }
 
+func newMerger() *merger {
+	m := &merger{policy: policy.Default(), builtIn: true}
+	for _, p := range m.policy.Private {
+		m.private = append(m.private, placed[policy.Private]{table: p})
+	}
+	return m
+}
+
 func (m *merger) add(f *file) {
 	if f.exempt != nil {
 		m.policy.Exempt = *f.exempt
 	}
-	if f.propagation != "" {
-		m.policy.Propagation = f.propagation
+	m.policy.ExemptView = cmp.Or(f.exemptView, m.policy.ExemptView)
+	m.policy.Propagation = cmp.Or(f.propagation, m.policy.Propagation)
+	m.policy.MountPoints = cmp.Or(f.mountPoints, m.policy.MountPoints)
+	m.policy.Environment = cmp.Or(f.environment, m.policy.Environment)
+	if f.hasPrivate && (m.builtIn || len(f.private) == 0) {
+		m.builtIn, m.private = false, nil
 	}
-	if f.environment != "" {
-		m.policy.Environment = f.environment
+	if f.hasBind && len(f.bind) == 0 {
+		m.bind = nil
 	}
-	if f.private != nil && !m.hasPrivate {
-		m.hasPrivate = true
-		m.policy.Private = nil
-	}
-	for i, p := range f.private {
-		m.drop(p.Target, f.path)
-		m.policy.Private = append(m.policy.Private, p)
-		m.privateFrom = append(m.privateFrom, f.privateFrom[i])
-	}
-	m.policy.Bind = append(m.dropBinds(f), f.bind...)
-	m.bindFrom = append(m.bindFrom, f.bindFrom...)
+	m.private = replace(m.private, f.private, func(p policy.Private) string { return p.Target })
+	m.bind = replace(m.bind, f.bind, func(b policy.Bind) string { return b.Target })
 }
 
-// drop forgets what an earlier file says of a target; twice in one file is for check.
-func (m *merger) drop(target, file string) {
-	for i, p := range m.policy.Private {
-		if p.Target == target && m.privateFrom[i].file != file {
-			m.policy.Private = slices.Delete(m.policy.Private, i, i+1)
-			m.privateFrom = slices.Delete(m.privateFrom, i, i+1)
-			return
-		}
-	}
+// replace adds the tables of a later file, and drops those of earlier files that
+// have a target of one of them.
+func replace[T any](earlier, later []placed[T], target func(T) string) []placed[T] {
+	earlier = slices.DeleteFunc(earlier, func(e placed[T]) bool {
+		return slices.ContainsFunc(later, func(l placed[T]) bool { return target(l.table) == target(e.table) })
+	})
+	return append(earlier, later...)
 }
 
-func (m *merger) dropBinds(f *file) []policy.Bind {
-	var kept []policy.Bind
-	var from []origin
-	for i, b := range m.policy.Bind {
-		if !slices.ContainsFunc(f.bind, func(n policy.Bind) bool { return n.Target == b.Target }) {
-			kept = append(kept, b)
-			from = append(from, m.bindFrom[i])
-		}
+// merged returns the whole policy, or an [*Errors].
+func (m *merger) merged() (policy.Policy, error) {
+	p := m.policy
+	p.Private, p.Bind = tablesOf(m.private), tablesOf(m.bind)
+	return p, m.validate()
+}
+
+func tablesOf[T any](all []placed[T]) []T {
+	var tables []T
+	for _, one := range all {
+		tables = append(tables, one.table)
 	}
-	m.bindFrom = from
-	return kept
+	return tables
 }
 
 // Errors is all that is wrong with the configuration.

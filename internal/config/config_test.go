@@ -2,14 +2,17 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -72,31 +75,39 @@ func TestTheFileThatShipsExplainsEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range []struct {
-		of    any
-		known []string
-	}{{document{}, topKeys}, {privateTable{}, privateKeys}, {bindTable{}, bindKeys}} {
-		var keys []string
-		for field := range fields(table.of) {
-			keys = append(keys, field)
-			if !bytes.Contains(text, []byte(field+" ")) && !bytes.Contains(text, []byte("[["+field+"]]")) {
-				t.Errorf("gotmpns.toml does not mention %q", field)
+	for _, structure := range []any{&document{}, &privateTable{}, &bindTable{}} {
+		for _, key := range keysOf(structure) {
+			if !bytes.Contains(text, []byte(key+" ")) && !bytes.Contains(text, []byte("[["+key+"]]")) {
+				t.Errorf("gotmpns.toml does not mention %q", key)
 			}
-		}
-		if diff := cmp.Diff(keys, table.known); diff != "" {
-			t.Errorf("the keys of %T and those that errors name differ:\n%s", table.of, diff)
 		}
 	}
 }
 
-func fields(of any) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		typ := reflect.TypeOf(of)
-		for i := range typ.NumField() {
-			if !yield(typ.Field(i).Tag.Get("toml")) {
-				return
-			}
-		}
+// supportEverything is for tests of what can be written, whatever is carried out.
+func supportEverything(t *testing.T) {
+	t.Helper()
+	list := policy.Unsupported
+	policy.Unsupported = nil
+	t.Cleanup(func() { policy.Unsupported = list })
+}
+
+// Nothing that is on the list of what this version does not do is accepted.
+func TestWhatIsNotSupportedIsRefused(t *testing.T) {
+	list := policy.Unsupported
+	t.Cleanup(func() { policy.Unsupported = list })
+	policy.Unsupported = []policy.Feature{
+		{Key: "environment", Value: regexp.MustCompile(`^k`)}, {Table: "private", Key: "share"}, {Table: "bind", Key: "for"},
+	}
+	text := "environment = \"%s\"\n[[private]]\ntarget = \"/a\"\n%s\n[[bind]]\nsource = \"/b\"\ntarget = \"/c\"\n%s\n"
+	_, err := decode("F", fmt.Appendf(nil, text, "keep", "share = []", "for = []"))
+	const want = `F:1: environment = "keep" is not supported by this version; F:4: share is not supported by this version; ` +
+		`F:8: for is not supported by this version`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	if _, err := decode("F", fmt.Appendf(nil, text, "unset", "for = []", "read_only = true")); err != nil {
+		t.Errorf("other keys and values: %v", err)
 	}
 }
 
@@ -119,12 +130,13 @@ func TestAFileThatWasNamedMustBeThere(t *testing.T) {
 }
 
 func TestDropInsOverrideAndAdd(t *testing.T) {
+	supportEverything(t)
 	dir := t.TempDir()
 	main := put(t, dir+"/gotmpns.toml", "exempt = [\"carol\"]\npropagation = \"slave\"\n"+
 		"[[private]]\ntarget = \"/tmp\"\n[[private]]\ntarget = \"/var/tmp\"\n"+
 		"[[bind]]\nsource = \"/a\"\ntarget = \"/etc/hosts\"\n")
 	put(t, dir+"/gotmpns.d/20-second.toml", "propagation = \"private\"\n[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\nsize = \"2G\"\ninodes = 7\nshare = []\n")
-	put(t, dir+"/gotmpns.d/10-first.toml", "propagation = \"auto\"\nenvironment = \"keep\"\n[[private]]\ntarget = \"/dev/shm\"\nfor = [\"@students\"]\nscope = \"session\"\n"+
+	put(t, dir+"/gotmpns.d/10-first.toml", "propagation = \"auto\"\nenvironment = \"keep\"\nexempt_view = \"host\"\nmount_points = \"make\"\n[[private]]\ntarget = \"/dev/shm\"\nfor = [\"@students\"]\nscope = \"session\"\n"+
 		"[[bind]]\nsource = \"/b\"\ntarget = \"/etc/hosts\"\nread_only = true\nrecursive = true\n")
 	put(t, dir+"/gotmpns.d/README", "not = [a drop-in")
 	put(t, dir+"/gotmpns.d/.hidden.toml", "nor this")
@@ -133,7 +145,8 @@ func TestDropInsOverrideAndAdd(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := policy.Policy{
-		Exempt: rules(t, "carol"), Propagation: policy.PropagationPrivate, Environment: policy.Keep,
+		Exempt: rules(t, "carol"), ExemptView: policy.HostView,
+		Propagation: policy.PropagationPrivate, MountPoints: policy.MakeMountPoints, Environment: policy.Keep,
 		Private: []policy.Private{
 			{Target: "/var/tmp", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot},
 			{Target: "/dev/shm", Kind: policy.Directory, Scope: policy.Session, Cleanup: policy.AtBoot, For: rules(t, "@students")},
@@ -143,6 +156,21 @@ func TestDropInsOverrideAndAdd(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, compareRules); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAnEmptyListOfALaterFileClears(t *testing.T) {
+	dir := t.TempDir()
+	main := put(t, dir+"/gotmpns.toml", "[[private]]\ntarget = \"/tmp\"\n[[bind]]\nsource = \"/a\"\ntarget = \"/etc/hosts\"\n")
+	put(t, dir+"/gotmpns.d/10.toml", "private = []\nbind = []\n")
+	got, err := mine().load(main)
+	if err != nil || len(got.Private) != 0 || len(got.Bind) != 0 {
+		t.Errorf("private = %+v, bind = %+v, %v", got.Private, got.Bind, err)
+	}
+	put(t, dir+"/gotmpns.d/20.toml", "[[private]]\ntarget = \"/srv\"\n")
+	got, err = mine().load(main)
+	if err != nil || len(got.Private) != 1 || got.Private[0].Target != "/srv" || len(got.Bind) != 0 {
+		t.Errorf("and then: private = %+v, bind = %+v, %v", got.Private, got.Bind, err)
 	}
 }
 
@@ -178,7 +206,11 @@ func TestMistakes(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			got := strings.ReplaceAll(strings.ReplaceAll(err.Error(), path, "gotmpns.toml"), "; gotmpns.toml", "\ngotmpns.toml") + "\n"
+			var mistakes *Errors
+			if !errors.As(err, &mistakes) {
+				t.Fatal(err)
+			}
+			got := strings.ReplaceAll(strings.Join(mistakes.Problems, "\n"), path, "gotmpns.toml") + "\n"
 			golden := strings.TrimSuffix(file, ".toml") + ".errors"
 			if *update {
 				put(t, golden, got)
@@ -294,7 +326,8 @@ func TestAnEmptyListOfTablesIsNoTable(t *testing.T) {
 	}
 }
 
-// Whatever is in a file, it is a policy or an error that names the file.
+// Whatever is in a file, it is a policy or a list of errors that name file and line
+// in our own words.
 func FuzzDecode(f *testing.F) {
 	shipped, err := os.ReadFile("gotmpns.toml")
 	if err != nil {
@@ -310,20 +343,46 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file, err := decode("FILE", text)
 		if err != nil {
-			if !strings.HasPrefix(err.Error(), "FILE") {
-				t.Errorf("the error %q does not name the file", err)
-			}
+			ours(t, err)
 			return
 		}
-		m := merger{policy: policy.Default()}
+		m := newMerger()
 		m.add(file)
-		if err := m.check(); err != nil {
+		merged, err := m.merged()
+		if err != nil {
+			ours(t, err)
 			return
 		}
-		for _, p := range m.policy.Private {
-			if unfitTarget(p.Target) != "" || slices.ContainsFunc(p.Share, func(s string) bool { return unfitShare(s) != "" }) {
+		for _, p := range merged.Private {
+			if policy.UnfitForPrivate(p.Target) != "" || slices.ContainsFunc(p.Share, func(s string) bool { return unfitShare(s) != "" }) {
 				t.Errorf("%+v passes", p)
 			}
 		}
 	})
 }
+
+var (
+	fileAndLine = regexp.MustCompile(`^FILE:[1-9][0-9]*: [a-z"\[]`)
+	theirs      = regexp.MustCompile(`toml:|strconv|reflect|struct field|config\.|%!|U\+FFFD`)
+)
+
+// ours wants file, line and words of this project in every error.
+func ours(t *testing.T, err error) {
+	t.Helper()
+	var all *Errors
+	if !errors.As(err, &all) {
+		t.Fatalf("%T: %v", err, err)
+	}
+	for _, problem := range all.Problems {
+		if !fileAndLine.MatchString(problem) {
+			t.Errorf("%q has no file and line", problem)
+		}
+		_, what, _ := strings.Cut(problem, ": ")
+		if theirs.MatchString(quotedPart.ReplaceAllString(what, "")) || strings.ContainsFunc(problem, unicode.IsControl) {
+			t.Errorf("%q is not in our words", problem)
+		}
+	}
+}
+
+// quotedPart is what an error repeats from the file.
+var quotedPart = regexp.MustCompile(`"(\\.|[^"\\])*"`)

@@ -14,8 +14,10 @@ import "slices"
 
 // Policy is all that can be configured.
 type Policy struct {
-	Exempt      []Rule // who is left alone
+	Exempt      []Rule // these users get no private directories
+	ExemptView  ExemptView
 	Propagation Propagation
+	MountPoints MountPoints
 	Environment Environment
 	Private     []Private
 	Bind        []Bind
@@ -50,15 +52,41 @@ type Subject struct {
 	Groups         []string // those of Policy.GroupNames that the user is in
 }
 
-// Propagation says how mounts travel between the host and a session.
+// Propagation says which mounts and unmounts are passed on between the host and
+// a session.
 type Propagation string
 
-// The propagations.
+// The propagations. Auto cuts off the targets and nothing else: a target that is a
+// mount point is made private in the session; for a target that is not, the mount
+// that carries it, and that mount alone, becomes a slave of the host's. Every other
+// mount stays a peer of the host's, if it is one.
 const (
-	Auto               Propagation = "auto"    // Shared where that can be, otherwise Slave
-	Shared             Propagation = "shared"  // both ways, but for the targets
-	Slave              Propagation = "slave"   // from the host into the session
-	PropagationPrivate Propagation = "private" // neither way
+	Auto               Propagation = "auto"
+	Shared             Propagation = "shared"  // both ways, except for the targets, each of which is a mount point
+	Slave              Propagation = "slave"   // from the host into the session only, for all mounts
+	PropagationPrivate Propagation = "private" // neither way, for all mounts
+)
+
+// MountPoints says what happens on the host to a target that is not a mount point.
+type MountPoints string
+
+// The choices. With MakeMountPoints such a target is bound onto itself on the host,
+// once, and the bind is recorded so that removal can undo it: then Auto makes no
+// mount a slave. Its price is paid by programs of the host: rename(2) and link(2)
+// across the target's edge fail with EXDEV.
+const (
+	LeaveMountPoints MountPoints = "leave"
+	MakeMountPoints  MountPoints = "make"
+)
+
+// ExemptView says where the session of an exempt user is who comes from another
+// user's private session, as root does by sudo.
+type ExemptView string
+
+// The views: the mount namespace of the login process as it is, or the host's.
+const (
+	CallerView ExemptView = "caller"
+	HostView   ExemptView = "host"
 )
 
 // Environment says what becomes of TMPDIR, TMP, TEMP and TEMPDIR when they
@@ -105,8 +133,12 @@ func Default() Policy {
 		Exempt: []Rule{
 			{source: "uid<1000", by: byUID, low: 0, high: 999},
 			{source: "uid=65534", by: byUID, low: 65534, high: 65534},
+			// One smbd opens sessions of several users, so none of them may move it.
+			{source: "service:samba", by: byService, name: "samba"},
 		},
+		ExemptView:  CallerView,
 		Propagation: Auto,
+		MountPoints: LeaveMountPoints,
 		Environment: Unset,
 		Private: []Private{{
 			Target:  "/tmp",
