@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -77,7 +76,7 @@ func TestTheFileThatShipsExplainsEveryKey(t *testing.T) {
 	}
 	for _, structure := range []any{&document{}, &privateTable{}, &bindTable{}} {
 		for _, key := range keysOf(structure) {
-			if !bytes.Contains(text, []byte(key+" ")) && !bytes.Contains(text, []byte("[["+key+"]]")) {
+			if !regexp.MustCompile(`\b` + key + `\b`).Match(text) {
 				t.Errorf("gotmpns.toml does not mention %q", key)
 			}
 		}
@@ -113,7 +112,7 @@ func TestWhatIsNotSupportedIsRefused(t *testing.T) {
 
 func TestWithoutAFileTheDefaultsHold(t *testing.T) {
 	l := mine()
-	l.optional = true
+	l.vendor = "/nonexistent/gotmpns.toml"
 	got, err := l.load(filepath.Join(t.TempDir(), "none.toml"))
 	if err != nil {
 		t.Fatal(err)
@@ -148,14 +147,158 @@ func TestDropInsOverrideAndAdd(t *testing.T) {
 		Exempt: rules(t, "carol"), ExemptView: policy.HostView,
 		Propagation: policy.PropagationPrivate, MountPoints: policy.MakeMountPoints, Environment: policy.Keep,
 		Private: []policy.Private{
-			{Target: "/var/tmp", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot},
-			{Target: "/dev/shm", Kind: policy.Directory, Scope: policy.Session, Cleanup: policy.AtBoot, For: rules(t, "@students")},
-			{Target: "/tmp", Kind: policy.Tmpfs, Scope: policy.User, Cleanup: policy.AtBoot, Size: 2 << 30, Inodes: 7, Share: []string{}},
+			{Target: "/var/tmp", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot, By: policy.ByUser},
+			{Target: "/dev/shm", Kind: policy.Directory, Scope: policy.Session, Cleanup: policy.AtBoot, For: rules(t, "@students"), By: policy.ByUser},
+			{Target: "/tmp", Kind: policy.Tmpfs, Scope: policy.User, Cleanup: policy.AtBoot, Size: 2 << 30, Inodes: 7, Share: []string{}, By: policy.ByUser},
 		},
 		Bind: []policy.Bind{{Source: "/b", Target: "/etc/hosts", Recursive: true, ReadOnly: true}},
 	}
 	if diff := cmp.Diff(want, got, compareRules); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The vendor's file counts where there is none in /etc, its drop-ins where there is
+// none of that name.
+func TestTheVendorsFiles(t *testing.T) {
+	dir := t.TempDir()
+	l := mine()
+	l.vendor = dir + "/vendor/gotmpns.toml"
+	main := dir + "/etc/gotmpns.toml"
+	targets := func() string {
+		t.Helper()
+		p, err := l.load(main)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, private := range p.Private {
+			all = append(all, private.Target)
+		}
+		return strings.Join(all, " ")
+	}
+	table := func(target string) string { return "[[private]]\ntarget = \"" + target + "\"\n" }
+	for _, step := range []struct{ file, text, want string }{
+		{"/vendor/gotmpns.toml", table("/v"), "/v"},
+		{"/vendor/gotmpns.d/20.toml", table("/v20"), "/v /v20"},
+		{"/vendor/gotmpns.d/40.toml", table("/v40"), "/v /v20 /v40"},
+		{"/etc/gotmpns.d/30.toml", table("/e30"), "/v /v20 /e30 /v40"},
+		{"/etc/gotmpns.d/20.toml", table("/e20"), "/v /e20 /e30 /v40"},
+		{"/etc/gotmpns.d/40.toml", "", "/v /e20 /e30"},
+		{"/etc/gotmpns.toml", table("/e"), "/e /e20 /e30"},
+		{"/etc/gotmpns.toml", "", "/e20 /e30"},
+	} {
+		put(t, dir+step.file, step.text)
+		if got := targets(); got != step.want {
+			t.Errorf("with %s: got %s, want %s", step.file, got, step.want)
+		}
+	}
+	put(t, dir+"/vendor/gotmpns.d/50.toml", "what = 1\n")
+	if _, err := l.load(main); err == nil || !strings.Contains(err.Error(), "vendor/gotmpns.d/50.toml:1: unknown key") {
+		t.Errorf("a mistake of the vendor: %v", err)
+	}
+	if err := os.Chmod(dir+"/vendor/gotmpns.d/50.toml", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.load(main); err == nil || !strings.Contains(err.Error(), "others can write") {
+		t.Errorf("a file of the vendor that others can write: %v", err)
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	supportEverything(t)
+	got, err := mine().load(put(t, t.TempDir()+"/gotmpns.toml", `
+notify = true
+
+[[private]]
+target = "~/.cache"
+base = "/var/lib/caches/$USER"
+scope = "user"
+options = ["noexec", "nosuid"]
+create = { mode = "0700", owner = "$USER", group = "users" }
+skeleton = "/etc/gotmpns/skel"
+on_create = "/usr/local/sbin/prepare"
+by = "level"
+shared = true
+require_selinux = true
+for = ["@students"]
+except = ["uid>=5000", "carol"]
+
+[[private]]
+target = "~/.cache"
+kind = "tmpfs"
+size = "20%"
+mode = "1770"
+create = {}
+
+[[private]]
+target = "/scratch/$USER/tmp"
+create = { mode = "1777" }
+
+[[bind]]
+source = "/opt/lab"
+target = "~/lab"
+options = ["nodev"]
+except = ["@staff"]
+for = ["@students"]
+
+[[bind]]
+source = "/opt/other"
+target = "~/lab"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := policy.Default()
+	want.Notify = true
+	want.Private = []policy.Private{
+		{
+			Target: "~/.cache", Base: "/var/lib/caches/$USER", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot,
+			Options:  policy.Options{NoSUID: true, NoExec: true},
+			Create:   &policy.Create{Mode: 0o700, Owner: "$USER", Group: "users"},
+			Skeleton: "/etc/gotmpns/skel", OnCreate: "/usr/local/sbin/prepare",
+			By: policy.ByLevel, Shared: true, RequireSELinux: true,
+			For: rules(t, "@students"), Except: rules(t, "uid>=5000", "carol"),
+		},
+		{
+			Target: "~/.cache", Kind: policy.Tmpfs, Scope: policy.User, Cleanup: policy.AtBoot, Percent: 20, Mode: 0o1770,
+			Create: &policy.Create{Mode: 0o755, Owner: "root"}, By: policy.ByUser,
+		},
+		{
+			Target: "/scratch/$USER/tmp", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot,
+			Create: &policy.Create{Mode: 0o1777, Owner: "root"}, By: policy.ByUser,
+		},
+	}
+	want.Bind = []policy.Bind{
+		{
+			Source: "/opt/lab", Target: "~/lab", Options: policy.Options{NoDev: true},
+			For: rules(t, "@students"), Except: rules(t, "@staff"),
+		},
+		{Source: "/opt/other", Target: "~/lab"},
+	}
+	if diff := cmp.Diff(want, got, compareRules); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What the list of policy.Unsupported says is what the configuration calls it.
+func TestTheListOfWhatIsNotSupportedNamesKeys(t *testing.T) {
+	structures := map[string]any{"": &document{}, "private": &privateTable{}, "bind": &bindTable{}}
+	for _, f := range policy.Unsupported {
+		if !slices.Contains(keysOf(structures[f.Table]), f.Key) && f.Key != severalTables {
+			t.Errorf("%s has no key %s", f.Table, f.Key)
+		}
+	}
+}
+
+func TestSeveralTablesForATarget(t *testing.T) {
+	two := "[[private]]\ntarget = \"/tmp\"\nfor = [\"alice\"]\n[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\n"
+	if err := Check([]byte(two)); policy.IsUnsupported("private", severalTables, "") != (err != nil) {
+		t.Error(err)
+	}
+	supportEverything(t)
+	if err := Check([]byte(two)); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -178,7 +321,7 @@ func TestADropInAloneReplacesTheBuiltInList(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/gotmpns.d/a.toml", "[[private]]\ntarget = \"/var/tmp\"\n")
 	l := mine()
-	l.optional = true
+	l.vendor = "/nonexistent/gotmpns.toml"
 	got, err := l.load(dir + "/gotmpns.toml")
 	if err != nil {
 		t.Fatal(err)
@@ -191,6 +334,7 @@ func TestADropInAloneReplacesTheBuiltInList(t *testing.T) {
 // Each file of testdata/mistakes has its errors beside it; they are what an
 // administrator who is locked out reads.
 func TestMistakes(t *testing.T) {
+	supportEverything(t)
 	files, err := filepath.Glob("testdata/mistakes/*.toml")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no testdata", err)
@@ -239,7 +383,7 @@ func TestFilesThatAreNotToBeTrusted(t *testing.T) {
 		}, "symbolic link"},
 		"a FIFO":      {func(p string) error { return unix.Mkfifo(p, 0o644) }, "not a regular file"},
 		"a directory": {func(p string) error { return os.Mkdir(p, 0o755) }, "not a regular file"},
-		"1 GiB":       {func(p string) error { return sparse(p, 1<<30) }, "more than 65536 bytes"},
+		"1 GiB":       {func(p string) error { return sparse(p, 1<<30) }, "larger than 65536 bytes"},
 		"not UTF-8":   {func(p string) error { return writeMode(p, "# \xff\xfe\n", 0o644) }, "not UTF-8"},
 	}
 	for name, c := range cases {
@@ -253,7 +397,9 @@ func TestFilesThatAreNotToBeTrusted(t *testing.T) {
 					t.Fatal(err)
 				}
 				l := mine()
-				l.optional = place != "gotmpns.toml"
+				if place != "gotmpns.toml" {
+					l.vendor = "/nonexistent/gotmpns.toml"
+				}
 				_, err := l.load(dir + "/gotmpns.toml")
 				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), place) {
 					t.Errorf("error is %v, want %q with the file's name", err, c.want)

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -20,20 +19,36 @@ type document struct {
 	Propagation setting[string]      `toml:"propagation"`
 	MountPoints setting[string]      `toml:"mount_points"`
 	Environment setting[string]      `toml:"environment"`
+	Notify      setting[bool]        `toml:"notify"`
 	Private     tables[privateTable] `toml:"private"`
 	Bind        tables[bindTable]    `toml:"bind"`
 }
 
 type privateTable struct {
-	Target  setting[string]  `toml:"target"`
-	Kind    setting[string]  `toml:"kind"`
-	Scope   setting[string]  `toml:"scope"`
-	Cleanup setting[string]  `toml:"cleanup"`
-	Base    setting[string]  `toml:"base"`
-	Size    setting[value]   `toml:"size"`
-	Inodes  setting[int64]   `toml:"inodes"`
-	Share   setting[[]value] `toml:"share"`
-	For     setting[[]value] `toml:"for"`
+	Target         setting[string]      `toml:"target"`
+	Kind           setting[string]      `toml:"kind"`
+	Scope          setting[string]      `toml:"scope"`
+	Cleanup        setting[string]      `toml:"cleanup"`
+	Base           setting[string]      `toml:"base"`
+	Size           setting[value]       `toml:"size"`
+	Inodes         setting[int64]       `toml:"inodes"`
+	Mode           setting[string]      `toml:"mode"`
+	Share          setting[[]value]     `toml:"share"`
+	Options        setting[[]value]     `toml:"options"`
+	Create         setting[createTable] `toml:"create"`
+	Skeleton       setting[string]      `toml:"skeleton"`
+	OnCreate       setting[string]      `toml:"on_create"`
+	By             setting[string]      `toml:"by"`
+	Shared         setting[bool]        `toml:"shared"`
+	RequireSELinux setting[bool]        `toml:"require_selinux"`
+	For            setting[[]value]     `toml:"for"`
+	Except         setting[[]value]     `toml:"except"`
+}
+
+type createTable struct {
+	Mode  setting[string] `toml:"mode"`
+	Owner setting[string] `toml:"owner"`
+	Group setting[string] `toml:"group"`
 }
 
 type bindTable struct {
@@ -41,7 +56,9 @@ type bindTable struct {
 	Target    setting[string]  `toml:"target"`
 	Recursive setting[bool]    `toml:"recursive"`
 	ReadOnly  setting[bool]    `toml:"read_only"`
+	Options   setting[[]value] `toml:"options"`
 	For       setting[[]value] `toml:"for"`
+	Except    setting[[]value] `toml:"except"`
 }
 
 // keysOf returns the keys of a pointer to one of the structures, in order.
@@ -68,41 +85,51 @@ type setting[T any] struct {
 func (s *setting[T]) isSet() bool { return s.line > 0 }
 
 func (s *setting[T]) set(r *reader, e entry) {
-	expected, found := "", e.value
+	var ok bool
 	switch to := any(&s.value).(type) {
 	case *string:
-		expected = "a string"
-		*to = e.value.text
-		if e.value.kind == unstable.String {
-			expected = ""
-		}
+		*to, ok = e.value.text, r.expect(e, "a string", e.value.kind == unstable.String)
 	case *[]value:
-		expected = "a list of strings"
-		*to = e.value.list
-		if e.value.isListOf(unstable.String) {
-			expected = ""
-		} else if i := slices.IndexFunc(e.value.list, isNoString); i >= 0 {
-			found = e.value.list[i]
-		}
+		*to, ok = e.value.list, r.expectStrings(e)
 	case *bool:
-		expected = "true or false"
-		*to = e.value.text == "true"
-		if e.value.kind == unstable.Bool {
-			expected = ""
-		}
+		*to, ok = e.value.text == "true", r.expect(e, "true or false", e.value.kind == unstable.Bool)
 	case *int64:
-		var ok bool
-		if *to, ok = r.number(e); !ok {
-			return
+		*to, ok = r.number(e)
+	case *createTable:
+		ok = r.expect(e, "a table", e.value.kind == unstable.InlineTable)
+		if e.value.table.name = e.key; ok {
+			r.fill(e.value.table, to)
 		}
 	case *value:
-		*to = e.value
+		*to, ok = e.value, true
 	}
-	if expected != "" {
-		r.errorf(found.line, "%s: expected %s, found %s", e.key, expected, found)
-		return
+	if ok {
+		s.line = e.line
 	}
-	s.line = e.line
+}
+
+// expect reports a value that is not of the type that its key has.
+func (r *reader) expect(e entry, expected string, ok bool) bool {
+	switch {
+	case ok:
+	case e.key == "mode" && e.value.kind == unstable.Integer: // in TOML it is decimal
+		r.errorf(e.value.line, "%s: expected a string, found a number; write %s = %q", e.key, e.key, e.value.text)
+	default:
+		r.errorf(e.value.line, "%s: expected %s, found %s", e.key, expected, e.value)
+	}
+	return ok
+}
+
+func (r *reader) expectStrings(e entry) bool {
+	found := e.value
+	if found.isListOf(unstable.String) {
+		return true
+	}
+	if i := slices.IndexFunc(found.list, isNoString); i >= 0 {
+		found = found.list[i]
+	}
+	r.errorf(found.line, "%s: expected a list of strings, found %s", e.key, found)
+	return false
 }
 
 func isNoString(v value) bool { return v.kind != unstable.String }
@@ -118,8 +145,7 @@ func (v value) isListOf(kind unstable.Kind) bool {
 
 // number reads an integer, of which the parser has only seen that it looks like one.
 func (r *reader) number(e entry) (int64, bool) {
-	if e.value.kind != unstable.Integer {
-		r.errorf(e.value.line, "%s: expected a number, found %s", e.key, e.value)
+	if !r.expect(e, "a number", e.value.kind == unstable.Integer) {
 		return 0, false
 	}
 	n, fault := parseInteger(e.value.text)
@@ -186,6 +212,7 @@ type file struct {
 	propagation         policy.Propagation
 	mountPoints         policy.MountPoints
 	environment         policy.Environment
+	notify              *bool
 	hasPrivate, hasBind bool // there are tables of that kind, or an empty list of them
 	private             []placed[policy.Private]
 	bind                []placed[policy.Bind]
@@ -226,15 +253,15 @@ func (r *reader) fill(from table, into any) {
 		case field == nil:
 			r.errorf(e.line, "%s", unknown(from, e, into))
 		case policy.IsUnsupported(strings.Trim(from.name, "[]"), e.key, e.value.text):
-			r.errorf(e.line, "%s is not supported by this version", unsupported(e))
+			r.errorf(e.line, "%s is not supported by this version", e.source())
 		default:
 			field.set(r, e)
 		}
 	}
 }
 
-// unsupported names a key with its value, if that is a single one.
-func unsupported(e entry) string {
+// source is a key with its value, if that is a single one.
+func (e entry) source() string {
 	if e.value.text == "" {
 		return e.key
 	}
@@ -250,52 +277,4 @@ func fieldFor(into any, key string) setter {
 		}
 	}
 	return nil
-}
-
-// parseSize reads "2G" and plain numbers of bytes.
-func parseSize(v value) (uint64, string) {
-	switch v.kind {
-	case unstable.String:
-		return parseSizeText(v.text)
-	case unstable.Integer:
-		n, fault := parseInteger(v.text)
-		switch {
-		case fault != "":
-			return 0, fault
-		case n == 0:
-			return 0, "must not be zero"
-		case n < 0:
-			return 0, "is not a positive number of bytes"
-		}
-		return uint64(n), ""
-	}
-	return 0, fmt.Sprintf(`is %s; expected a number of bytes or a string like "2G"`, v)
-}
-
-// ParseSize reads a size as the configuration has it, such as "2G", into bytes.
-func ParseSize(text string) (uint64, error) {
-	size, why := parseSizeText(text)
-	if why != "" {
-		return 0, fmt.Errorf("%q %s", text, why)
-	}
-	return size, nil
-}
-
-func parseSizeText(text string) (uint64, string) {
-	if strings.HasSuffix(text, "%") {
-		return 0, `is a percentage of the memory, which means something else on each machine; write it as "2G"`
-	}
-	digits := strings.TrimRight(text, "kKmMgGtT")
-	shift, ok := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[strings.ToUpper(text[len(digits):])]
-	isNumber := digits != "" && strings.Trim(digits, "0123456789") == ""
-	n, err := strconv.ParseUint(digits, 10, 64)
-	switch {
-	case !ok || !isNumber:
-		return 0, `is not a valid size; use a number followed by K, M, G or T, as in "512M"`
-	case err != nil || n > 1<<63>>shift:
-		return 0, "is too large"
-	case n == 0:
-		return 0, "must not be zero"
-	}
-	return n << shift, ""
 }

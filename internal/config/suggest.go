@@ -53,7 +53,8 @@ func homesOf(key string) string {
 	return ""
 }
 
-// didYouMean names the word that is at most two slips away.
+// didYouMean names the word that is at most two slips away, if something of it is
+// left by then.
 func didYouMean(word string, known []string) string {
 	const slips, longest = 2, 32 // a word longer than every key has no neighbour
 	if len(word) > longest {
@@ -61,7 +62,7 @@ func didYouMean(word string, known []string) string {
 	}
 	best, found := slips+1, ""
 	for _, candidate := range known {
-		if d := distance(word, candidate); d < best {
+		if d := distance(word, candidate); d < best && d < len(word) {
 			best, found = d, candidate
 		}
 	}

@@ -15,6 +15,24 @@ type Feature struct {
 var Unsupported = []Feature{
 	{Key: "exempt_view", Value: regexp.MustCompile(`^host$`)},
 	{Key: "mount_points", Value: regexp.MustCompile(`^make$`)},
+	{Key: "notify", Value: regexp.MustCompile(`^true$`)},
+	{Table: "private", Key: "several tables for one target"}, // [Policy.Select]
+	{Table: "private", Key: "except"},
+	{Table: "private", Key: "target", Value: regexp.MustCompile(`^~|\$USER`)},
+	{Table: "private", Key: "base", Value: regexp.MustCompile(`\$USER`)},
+	{Table: "private", Key: "size", Value: regexp.MustCompile(`%$`)},
+	{Table: "private", Key: "mode"},
+	{Table: "private", Key: "options"},
+	{Table: "private", Key: "create"},
+	{Table: "private", Key: "skeleton"},
+	{Table: "private", Key: "on_create"},
+	{Table: "private", Key: "by", Value: regexp.MustCompile(`^(level|context)$`)},
+	{Table: "private", Key: "shared", Value: regexp.MustCompile(`^true$`)},
+	{Table: "private", Key: "require_selinux", Value: regexp.MustCompile(`^true$`)},
+	{Table: "bind", Key: "several tables for one target"},
+	{Table: "bind", Key: "except"},
+	{Table: "bind", Key: "target", Value: regexp.MustCompile(`^~|\$USER`)},
+	{Table: "bind", Key: "options"},
 }
 
 // IsUnsupported says whether a key with a value, as it is written, is on the list.
