@@ -2,7 +2,6 @@ package config
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -49,19 +48,19 @@ func (c *Cache) Load(path string) (policy.Policy, error) {
 	return p, err
 }
 
-// stampsOf looks at the file, the directory of drop-ins, and each of these.
+// stampsOf looks at the files, the directories of drop-ins, and each of these.
 func stampsOf(path string) []stamp {
-	directory := strings.TrimSuffix(path, ".toml") + ".d"
-	stamps := []stamp{stampOf(path), stampOf(directory)}
-	if stamps[1] == (stamp{name: directory}) {
-		return stamps // there is none
+	l := loaderFor(path)
+	stamps := []stamp{stampOf(path), stampOf(l.vendor)}
+	for _, directory := range l.directories(path) {
+		stamps = append(stamps, stampOf(directory))
 	}
-	names, err := loader{owner: 0}.dropIns(directory)
+	files, err := l.dropIns(path)
 	if err != nil {
 		return append(stamps, stamp{name: err.Error()})
 	}
-	for _, name := range names {
-		stamps = append(stamps, stampOf(directory+"/"+name))
+	for _, file := range files {
+		stamps = append(stamps, stampOf(file))
 	}
 	return stamps
 }

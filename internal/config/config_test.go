@@ -1,15 +1,17 @@
 package config
 
 import (
-	"bytes"
+	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -72,37 +74,45 @@ func TestTheFileThatShipsExplainsEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range []struct {
-		of    any
-		known []string
-	}{{document{}, topKeys}, {privateTable{}, privateKeys}, {bindTable{}, bindKeys}} {
-		var keys []string
-		for field := range fields(table.of) {
-			keys = append(keys, field)
-			if !bytes.Contains(text, []byte(field+" ")) && !bytes.Contains(text, []byte("[["+field+"]]")) {
-				t.Errorf("gotmpns.toml does not mention %q", field)
+	for _, structure := range []any{&document{}, &privateTable{}, &bindTable{}} {
+		for _, key := range keysOf(structure) {
+			if !regexp.MustCompile(`\b` + key + `\b`).Match(text) {
+				t.Errorf("gotmpns.toml does not mention %q", key)
 			}
-		}
-		if diff := cmp.Diff(keys, table.known); diff != "" {
-			t.Errorf("the keys of %T and those that errors name differ:\n%s", table.of, diff)
 		}
 	}
 }
 
-func fields(of any) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		typ := reflect.TypeOf(of)
-		for i := range typ.NumField() {
-			if !yield(typ.Field(i).Tag.Get("toml")) {
-				return
-			}
-		}
+// supportEverything is for tests of what can be written, whatever is carried out.
+func supportEverything(t *testing.T) {
+	t.Helper()
+	list := policy.Unsupported
+	policy.Unsupported = nil
+	t.Cleanup(func() { policy.Unsupported = list })
+}
+
+// Nothing that is on the list of what this version does not do is accepted.
+func TestWhatIsNotSupportedIsRefused(t *testing.T) {
+	list := policy.Unsupported
+	t.Cleanup(func() { policy.Unsupported = list })
+	policy.Unsupported = []policy.Feature{
+		{Key: "environment", Value: regexp.MustCompile(`^k`)}, {Table: "private", Key: "share"}, {Table: "bind", Key: "for"},
+	}
+	text := "environment = \"%s\"\n[[private]]\ntarget = \"/a\"\n%s\n[[bind]]\nsource = \"/b\"\ntarget = \"/c\"\n%s\n"
+	_, err := decode("F", fmt.Appendf(nil, text, "keep", "share = []", "for = []"))
+	const want = `F:1: environment = "keep" is not supported by this version; F:4: share is not supported by this version; ` +
+		`F:8: for is not supported by this version`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	if _, err := decode("F", fmt.Appendf(nil, text, "unset", "for = []", "read_only = true")); err != nil {
+		t.Errorf("other keys and values: %v", err)
 	}
 }
 
 func TestWithoutAFileTheDefaultsHold(t *testing.T) {
 	l := mine()
-	l.optional = true
+	l.vendor = "/nonexistent/gotmpns.toml"
 	got, err := l.load(filepath.Join(t.TempDir(), "none.toml"))
 	if err != nil {
 		t.Fatal(err)
@@ -119,12 +129,13 @@ func TestAFileThatWasNamedMustBeThere(t *testing.T) {
 }
 
 func TestDropInsOverrideAndAdd(t *testing.T) {
+	supportEverything(t)
 	dir := t.TempDir()
 	main := put(t, dir+"/gotmpns.toml", "exempt = [\"carol\"]\npropagation = \"slave\"\n"+
 		"[[private]]\ntarget = \"/tmp\"\n[[private]]\ntarget = \"/var/tmp\"\n"+
 		"[[bind]]\nsource = \"/a\"\ntarget = \"/etc/hosts\"\n")
 	put(t, dir+"/gotmpns.d/20-second.toml", "propagation = \"private\"\n[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\nsize = \"2G\"\ninodes = 7\nshare = []\n")
-	put(t, dir+"/gotmpns.d/10-first.toml", "propagation = \"auto\"\nenvironment = \"keep\"\n[[private]]\ntarget = \"/dev/shm\"\nfor = [\"@students\"]\nscope = \"session\"\n"+
+	put(t, dir+"/gotmpns.d/10-first.toml", "propagation = \"auto\"\nenvironment = \"keep\"\nexempt_view = \"host\"\nmount_points = \"make\"\n[[private]]\ntarget = \"/dev/shm\"\nfor = [\"@students\"]\nscope = \"session\"\n"+
 		"[[bind]]\nsource = \"/b\"\ntarget = \"/etc/hosts\"\nread_only = true\nrecursive = true\n")
 	put(t, dir+"/gotmpns.d/README", "not = [a drop-in")
 	put(t, dir+"/gotmpns.d/.hidden.toml", "nor this")
@@ -133,11 +144,12 @@ func TestDropInsOverrideAndAdd(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := policy.Policy{
-		Exempt: rules(t, "carol"), Propagation: policy.PropagationPrivate, Environment: policy.Keep,
+		Exempt: rules(t, "carol"), ExemptView: policy.HostView,
+		Propagation: policy.PropagationPrivate, MountPoints: policy.MakeMountPoints, Environment: policy.Keep,
 		Private: []policy.Private{
-			{Target: "/var/tmp", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot},
-			{Target: "/dev/shm", Kind: policy.Directory, Scope: policy.Session, Cleanup: policy.AtBoot, For: rules(t, "@students")},
-			{Target: "/tmp", Kind: policy.Tmpfs, Scope: policy.User, Cleanup: policy.AtBoot, Size: 2 << 30, Inodes: 7, Share: []string{}},
+			{Target: "/var/tmp", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot, By: policy.ByUser},
+			{Target: "/dev/shm", Kind: policy.Directory, Scope: policy.Session, Cleanup: policy.AtBoot, For: rules(t, "@students"), By: policy.ByUser},
+			{Target: "/tmp", Kind: policy.Tmpfs, Scope: policy.User, Cleanup: policy.AtBoot, Size: 2 << 30, Inodes: 7, Share: []string{}, By: policy.ByUser},
 		},
 		Bind: []policy.Bind{{Source: "/b", Target: "/etc/hosts", Recursive: true, ReadOnly: true}},
 	}
@@ -146,11 +158,170 @@ func TestDropInsOverrideAndAdd(t *testing.T) {
 	}
 }
 
+// The vendor's file counts where there is none in /etc, its drop-ins where there is
+// none of that name.
+func TestTheVendorsFiles(t *testing.T) {
+	dir := t.TempDir()
+	l := mine()
+	l.vendor = dir + "/vendor/gotmpns.toml"
+	main := dir + "/etc/gotmpns.toml"
+	targets := func() string {
+		t.Helper()
+		p, err := l.load(main)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, private := range p.Private {
+			all = append(all, private.Target)
+		}
+		return strings.Join(all, " ")
+	}
+	table := func(target string) string { return "[[private]]\ntarget = \"" + target + "\"\n" }
+	for _, step := range []struct{ file, text, want string }{
+		{"/vendor/gotmpns.toml", table("/v"), "/v"},
+		{"/vendor/gotmpns.d/20.toml", table("/v20"), "/v /v20"},
+		{"/vendor/gotmpns.d/40.toml", table("/v40"), "/v /v20 /v40"},
+		{"/etc/gotmpns.d/30.toml", table("/e30"), "/v /v20 /e30 /v40"},
+		{"/etc/gotmpns.d/20.toml", table("/e20"), "/v /e20 /e30 /v40"},
+		{"/etc/gotmpns.d/40.toml", "", "/v /e20 /e30"},
+		{"/etc/gotmpns.toml", table("/e"), "/e /e20 /e30"},
+		{"/etc/gotmpns.toml", "", "/e20 /e30"},
+	} {
+		put(t, dir+step.file, step.text)
+		if got := targets(); got != step.want {
+			t.Errorf("with %s: got %s, want %s", step.file, got, step.want)
+		}
+	}
+	put(t, dir+"/vendor/gotmpns.d/50.toml", "what = 1\n")
+	if _, err := l.load(main); err == nil || !strings.Contains(err.Error(), "vendor/gotmpns.d/50.toml:1: unknown key") {
+		t.Errorf("a mistake of the vendor: %v", err)
+	}
+	if err := os.Chmod(dir+"/vendor/gotmpns.d/50.toml", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.load(main); err == nil || !strings.Contains(err.Error(), "others can write") {
+		t.Errorf("a file of the vendor that others can write: %v", err)
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	supportEverything(t)
+	got, err := mine().load(put(t, t.TempDir()+"/gotmpns.toml", `
+notify = true
+
+[[private]]
+target = "~/.cache"
+base = "/var/lib/caches/$USER"
+scope = "user"
+options = ["noexec", "nosuid"]
+create = { mode = "0700", owner = "$USER", group = "users" }
+skeleton = "/etc/gotmpns/skel"
+on_create = "/usr/local/sbin/prepare"
+by = "level"
+shared = true
+require_selinux = true
+for = ["@students"]
+except = ["uid>=5000", "carol"]
+
+[[private]]
+target = "~/.cache"
+kind = "tmpfs"
+size = "20%"
+mode = "1770"
+create = {}
+
+[[private]]
+target = "/scratch/$USER/tmp"
+create = { mode = "1777" }
+
+[[bind]]
+source = "/opt/lab"
+target = "~/lab"
+options = ["nodev"]
+except = ["@staff"]
+for = ["@students"]
+
+[[bind]]
+source = "/opt/other"
+target = "~/lab"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := policy.Default()
+	want.Notify = true
+	want.Private = []policy.Private{
+		{
+			Target: "~/.cache", Base: "/var/lib/caches/$USER", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot,
+			Options:  policy.Options{NoSUID: true, NoExec: true},
+			Create:   &policy.Create{Mode: 0o700, Owner: "$USER", Group: "users"},
+			Skeleton: "/etc/gotmpns/skel", OnCreate: "/usr/local/sbin/prepare",
+			By: policy.ByLevel, Shared: true, RequireSELinux: true,
+			For: rules(t, "@students"), Except: rules(t, "uid>=5000", "carol"),
+		},
+		{
+			Target: "~/.cache", Kind: policy.Tmpfs, Scope: policy.User, Cleanup: policy.AtBoot, Percent: 20, Mode: 0o1770,
+			Create: &policy.Create{Mode: 0o755, Owner: "root"}, By: policy.ByUser,
+		},
+		{
+			Target: "/scratch/$USER/tmp", Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot,
+			Create: &policy.Create{Mode: 0o1777, Owner: "root"}, By: policy.ByUser,
+		},
+	}
+	want.Bind = []policy.Bind{
+		{
+			Source: "/opt/lab", Target: "~/lab", Options: policy.Options{NoDev: true},
+			For: rules(t, "@students"), Except: rules(t, "@staff"),
+		},
+		{Source: "/opt/other", Target: "~/lab"},
+	}
+	if diff := cmp.Diff(want, got, compareRules); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What the list of policy.Unsupported says is what the configuration calls it.
+func TestTheListOfWhatIsNotSupportedNamesKeys(t *testing.T) {
+	structures := map[string]any{"": &document{}, "private": &privateTable{}, "bind": &bindTable{}}
+	for _, f := range policy.Unsupported {
+		if !slices.Contains(keysOf(structures[f.Table]), f.Key) && f.Key != severalTables {
+			t.Errorf("%s has no key %s", f.Table, f.Key)
+		}
+	}
+}
+
+func TestSeveralTablesForATarget(t *testing.T) {
+	two := "[[private]]\ntarget = \"/tmp\"\nfor = [\"alice\"]\n[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\n"
+	if err := Check([]byte(two)); policy.IsUnsupported("private", severalTables, "") != (err != nil) {
+		t.Error(err)
+	}
+	supportEverything(t)
+	if err := Check([]byte(two)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnEmptyListOfALaterFileClears(t *testing.T) {
+	dir := t.TempDir()
+	main := put(t, dir+"/gotmpns.toml", "[[private]]\ntarget = \"/tmp\"\n[[bind]]\nsource = \"/a\"\ntarget = \"/etc/hosts\"\n")
+	put(t, dir+"/gotmpns.d/10.toml", "private = []\nbind = []\n")
+	got, err := mine().load(main)
+	if err != nil || len(got.Private) != 0 || len(got.Bind) != 0 {
+		t.Errorf("private = %+v, bind = %+v, %v", got.Private, got.Bind, err)
+	}
+	put(t, dir+"/gotmpns.d/20.toml", "[[private]]\ntarget = \"/srv\"\n")
+	got, err = mine().load(main)
+	if err != nil || len(got.Private) != 1 || got.Private[0].Target != "/srv" || len(got.Bind) != 0 {
+		t.Errorf("and then: private = %+v, bind = %+v, %v", got.Private, got.Bind, err)
+	}
+}
+
 func TestADropInAloneReplacesTheBuiltInList(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/gotmpns.d/a.toml", "[[private]]\ntarget = \"/var/tmp\"\n")
 	l := mine()
-	l.optional = true
+	l.vendor = "/nonexistent/gotmpns.toml"
 	got, err := l.load(dir + "/gotmpns.toml")
 	if err != nil {
 		t.Fatal(err)
@@ -163,6 +334,7 @@ func TestADropInAloneReplacesTheBuiltInList(t *testing.T) {
 // Each file of testdata/mistakes has its errors beside it; they are what an
 // administrator who is locked out reads.
 func TestMistakes(t *testing.T) {
+	supportEverything(t)
 	files, err := filepath.Glob("testdata/mistakes/*.toml")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no testdata", err)
@@ -178,7 +350,11 @@ func TestMistakes(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			got := strings.ReplaceAll(strings.ReplaceAll(err.Error(), path, "gotmpns.toml"), "; gotmpns.toml", "\ngotmpns.toml") + "\n"
+			var mistakes *Errors
+			if !errors.As(err, &mistakes) {
+				t.Fatal(err)
+			}
+			got := strings.ReplaceAll(strings.Join(mistakes.Problems, "\n"), path, "gotmpns.toml") + "\n"
 			golden := strings.TrimSuffix(file, ".toml") + ".errors"
 			if *update {
 				put(t, golden, got)
@@ -207,7 +383,7 @@ func TestFilesThatAreNotToBeTrusted(t *testing.T) {
 		}, "symbolic link"},
 		"a FIFO":      {func(p string) error { return unix.Mkfifo(p, 0o644) }, "not a regular file"},
 		"a directory": {func(p string) error { return os.Mkdir(p, 0o755) }, "not a regular file"},
-		"1 GiB":       {func(p string) error { return sparse(p, 1<<30) }, "more than 65536 bytes"},
+		"1 GiB":       {func(p string) error { return sparse(p, 1<<30) }, "larger than 65536 bytes"},
 		"not UTF-8":   {func(p string) error { return writeMode(p, "# \xff\xfe\n", 0o644) }, "not UTF-8"},
 	}
 	for name, c := range cases {
@@ -221,7 +397,9 @@ func TestFilesThatAreNotToBeTrusted(t *testing.T) {
 					t.Fatal(err)
 				}
 				l := mine()
-				l.optional = place != "gotmpns.toml"
+				if place != "gotmpns.toml" {
+					l.vendor = "/nonexistent/gotmpns.toml"
+				}
 				_, err := l.load(dir + "/gotmpns.toml")
 				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), place) {
 					t.Errorf("error is %v, want %q with the file's name", err, c.want)
@@ -294,7 +472,8 @@ func TestAnEmptyListOfTablesIsNoTable(t *testing.T) {
 	}
 }
 
-// Whatever is in a file, it is a policy or an error that names the file.
+// Whatever is in a file, it is a policy or a list of errors that name file and line
+// in our own words.
 func FuzzDecode(f *testing.F) {
 	shipped, err := os.ReadFile("gotmpns.toml")
 	if err != nil {
@@ -310,20 +489,46 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file, err := decode("FILE", text)
 		if err != nil {
-			if !strings.HasPrefix(err.Error(), "FILE") {
-				t.Errorf("the error %q does not name the file", err)
-			}
+			ours(t, err)
 			return
 		}
-		m := merger{policy: policy.Default()}
+		m := newMerger()
 		m.add(file)
-		if err := m.check(); err != nil {
+		merged, err := m.merged()
+		if err != nil {
+			ours(t, err)
 			return
 		}
-		for _, p := range m.policy.Private {
-			if unfitTarget(p.Target) != "" || slices.ContainsFunc(p.Share, func(s string) bool { return unfitShare(s) != "" }) {
+		for _, p := range merged.Private {
+			if policy.UnfitForPrivate(p.Target) != "" || slices.ContainsFunc(p.Share, func(s string) bool { return unfitShare(s) != "" }) {
 				t.Errorf("%+v passes", p)
 			}
 		}
 	})
 }
+
+var (
+	fileAndLine = regexp.MustCompile(`^FILE:[1-9][0-9]*: [a-z"\[]`)
+	theirs      = regexp.MustCompile(`toml:|strconv|reflect|struct field|config\.|%!|U\+FFFD`)
+)
+
+// ours wants file, line and words of this project in every error.
+func ours(t *testing.T, err error) {
+	t.Helper()
+	var all *Errors
+	if !errors.As(err, &all) {
+		t.Fatalf("%T: %v", err, err)
+	}
+	for _, problem := range all.Problems {
+		if !fileAndLine.MatchString(problem) {
+			t.Errorf("%q has no file and line", problem)
+		}
+		_, what, _ := strings.Cut(problem, ": ")
+		if theirs.MatchString(quotedPart.ReplaceAllString(what, "")) || strings.ContainsFunc(problem, unicode.IsControl) {
+			t.Errorf("%q is not in our words", problem)
+		}
+	}
+}
+
+// quotedPart is what an error repeats from the file.
+var quotedPart = regexp.MustCompile(`"(\\.|[^"\\])*"`)

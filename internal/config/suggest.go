@@ -1,33 +1,60 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
 
-// The keys that there are; a test holds them against the structures.
-var (
-	topKeys     = []string{"exempt", "propagation", "environment", "private", "bind"}
-	privateKeys = []string{"target", "kind", "scope", "cleanup", "base", "size", "inodes", "share", "for"}
-	bindKeys    = []string{"source", "target", "recursive", "read_only", "for"}
+	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// suggestion helps with an unknown key, given with its tables ("private.targte").
-func suggestion(key string) string {
-	table, name, nested := strings.Cut(key, ".")
-	known := topKeys
-	switch {
-	case nested && table == "private":
-		known = privateKeys
-	case nested && table == "bind":
-		known = bindKeys
-	case !nested:
-		name = key
+// unknown says what is wrong with an entry whose key the structure into does not
+// have.
+func unknown(from table, e entry, into any) string {
+	if from.name == "" && (e.value.kind == unstable.Table || e.value.kind == unstable.ArrayTable) {
+		return unknownTable(e)
 	}
-	if hint := didYouMean(name, known); hint != "" {
-		return hint
+	what := fmt.Sprintf("unknown key %q", e.key)
+	known := keysOf(into)
+	if i := slices.IndexFunc(known, func(key string) bool { return strings.EqualFold(key, e.key) }); i >= 0 {
+		return fmt.Sprintf("%s; did you mean %q?", what, known[i])
 	}
-	return "; known here are " + strings.Join(known, ", ")
+	if homes := homesOf(e.key); homes != "" {
+		return what + " here; it belongs " + homes
+	}
+	if hint := didYouMean(e.key, known); hint != "" {
+		return what + hint
+	}
+	return what + "; valid keys are " + strings.Join(known, ", ")
 }
 
-// didYouMean names the word that is at most two slips away.
+func unknownTable(e entry) string {
+	what := "unknown table " + e.value.table.name
+	if slices.Contains(keysOf(&document{}), e.key) {
+		return fmt.Sprintf("%s; %s is a key: write %s = …", what, e.key, e.key)
+	}
+	return what + "; valid tables are [[private]] and [[bind]]"
+}
+
+// homesOf says where a key may be set, or nothing for a key that there is not.
+func homesOf(key string) string {
+	inPrivate := slices.Contains(keysOf(&privateTable{}), key)
+	inBind := slices.Contains(keysOf(&bindTable{}), key)
+	switch {
+	case slices.Contains(keysOf(&document{}), key):
+		return "above the first table of the file"
+	case inPrivate && inBind:
+		return "in a [[private]] or [[bind]] table"
+	case inPrivate:
+		return "in a [[private]] table"
+	case inBind:
+		return "in a [[bind]] table"
+	}
+	return ""
+}
+
+// didYouMean names the word that is at most two slips away, if something of it is
+// left by then.
 func didYouMean(word string, known []string) string {
 	const slips, longest = 2, 32 // a word longer than every key has no neighbour
 	if len(word) > longest {
@@ -35,7 +62,7 @@ func didYouMean(word string, known []string) string {
 	}
 	best, found := slips+1, ""
 	for _, candidate := range known {
-		if d := distance(word, candidate); d < best {
+		if d := distance(word, candidate); d < best && d < len(word) {
 			best, found = d, candidate
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -16,14 +15,14 @@ import (
 )
 
 const (
-	// Far more than anybody writes, and less than it takes to make the decoder
-	// recurse too deeply or to keep a login waiting.
+	// Far more than anybody writes, and less than it takes to make the parser recurse
+	// too deeply or to keep a login waiting.
 	largest         = 64 << 10
 	writableByOther = 0o022
 )
 
-// read returns what is in a file of root's. It is looked at as a place first:
-// a FIFO or a device is never opened.
+// read returns what is in a file of root's. It is opened as a path first, so that a
+// FIFO or a device never is.
 func (l loader) read(path string) ([]byte, error) {
 	root, err := mountfd.Root()
 	if err != nil {
@@ -52,9 +51,7 @@ func (l loader) read(path string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("cannot read %s: %w", path, err)
 	case len(text) > largest:
-		return nil, fmt.Errorf("cannot use %s: it has more than %d bytes", path, largest)
-	case !utf8.Valid(text):
-		return nil, fmt.Errorf("cannot use %s: it is not UTF-8", path)
+		return nil, fmt.Errorf("cannot use %s: it is larger than %d bytes", path, largest)
 	}
 	return text, nil
 }
@@ -70,16 +67,16 @@ func (l loader) judge(f *os.File, kind uint32) error {
 	case info.Type != kind:
 		return fmt.Errorf("cannot use %s: it is not a directory", f.Name())
 	case info.UID != l.owner:
-		return fmt.Errorf("cannot trust %s: it belongs to uid %d; run \"chown root %s\" if what is in it is yours", f.Name(), info.UID, f.Name())
+		return fmt.Errorf("cannot trust %s: it belongs to uid %d; run \"chown root %s\" if you trust what is in it", f.Name(), info.UID, f.Name())
 	case info.Mode&writableByOther != 0:
-		return fmt.Errorf("cannot trust %s: others can write to it (mode %#o); run \"chmod go-w %s\" if what is in it is yours",
+		return fmt.Errorf("cannot trust %s: others can write to it (mode %#o); run \"chmod go-w %s\" if you trust what is in it",
 			f.Name(), info.Mode, f.Name())
 	}
 	return nil
 }
 
-// dropIns lists the *.toml of a directory by name; none is no error.
-func (l loader) dropIns(directory string) ([]string, error) {
+// namesIn lists the *.toml of a directory of drop-ins; a missing one has none.
+func (l loader) namesIn(directory string) ([]string, error) {
 	root, err := mountfd.Root()
 	if err != nil {
 		return nil, err
@@ -96,18 +93,11 @@ func (l loader) dropIns(directory string) ([]string, error) {
 	if err := l.judge(dir, unix.S_IFDIR); err != nil {
 		return nil, err
 	}
-	return namesIn(dir)
-}
-
-// namesIn lists what counts in a directory of drop-ins, in order.
-func namesIn(dir *os.File) ([]string, error) {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", dir.Name(), err)
 	}
-	names = slices.DeleteFunc(names, func(name string) bool {
+	return slices.DeleteFunc(names, func(name string) bool {
 		return !strings.HasSuffix(name, ".toml") || strings.HasPrefix(name, ".")
-	})
-	slices.Sort(names)
-	return names, nil
+	}), nil
 }

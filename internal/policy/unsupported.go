@@ -1,0 +1,46 @@
+package policy
+
+import "regexp"
+
+// Feature is a key of the configuration, or some values of it.
+type Feature struct {
+	Table string // "private", "bind", or nothing for the top of the file
+	Key   string
+	Value *regexp.Regexp // nil: every value
+}
+
+// Unsupported is what a configuration can say and no login does yet. It is refused
+// with an error: to ignore it would be to do something else than what is written.
+// The change that makes logins do it removes its line here.
+var Unsupported = []Feature{
+	{Key: "exempt_view", Value: regexp.MustCompile(`^host$`)},
+	{Key: "mount_points", Value: regexp.MustCompile(`^make$`)},
+	{Key: "notify", Value: regexp.MustCompile(`^true$`)},
+	{Table: "private", Key: "several tables for one target"}, // [Policy.Select]
+	{Table: "private", Key: "except"},
+	{Table: "private", Key: "target", Value: regexp.MustCompile(`^~|\$USER`)},
+	{Table: "private", Key: "base", Value: regexp.MustCompile(`\$USER`)},
+	{Table: "private", Key: "size", Value: regexp.MustCompile(`%$`)},
+	{Table: "private", Key: "mode"},
+	{Table: "private", Key: "options"},
+	{Table: "private", Key: "create"},
+	{Table: "private", Key: "skeleton"},
+	{Table: "private", Key: "on_create"},
+	{Table: "private", Key: "by", Value: regexp.MustCompile(`^(level|context)$`)},
+	{Table: "private", Key: "shared", Value: regexp.MustCompile(`^true$`)},
+	{Table: "private", Key: "require_selinux", Value: regexp.MustCompile(`^true$`)},
+	{Table: "bind", Key: "several tables for one target"},
+	{Table: "bind", Key: "except"},
+	{Table: "bind", Key: "target", Value: regexp.MustCompile(`^~|\$USER`)},
+	{Table: "bind", Key: "options"},
+}
+
+// IsUnsupported says whether a key with a value, as it is written, is on the list.
+func IsUnsupported(table, key, value string) bool {
+	for _, f := range Unsupported {
+		if f.Table == table && f.Key == key && (f.Value == nil || f.Value.MatchString(value)) {
+			return true
+		}
+	}
+	return false
+}
