@@ -8,12 +8,13 @@ import (
 	"gotmpns/internal/cleanup"
 	"gotmpns/internal/config"
 	"gotmpns/internal/state"
+	"gotmpns/internal/usage"
 	"gotmpns/internal/view"
 )
 
-// emptyAtMost is how long one instance may take in one go: somebody may be filling
-// it at the same time.
-const emptyAtMost = time.Minute
+// passAtMost is how long one pass may take: a user may be filling an instance at the
+// same time.
+const passAtMost = time.Minute
 
 // refreshEvery is well below the day that the youngest file lives in any sane
 // tmpfiles.d(5).
@@ -63,6 +64,10 @@ func (c *cleaner) run() error {
 	if err != nil {
 		return err
 	}
+	finder, err := usage.New()
+	if err != nil {
+		return err
+	}
 	var refreshed time.Time
 	for range c.due { // once a minute at the least: the watcher looks around
 		refresh := time.Since(refreshed) > refreshEvery
@@ -70,7 +75,7 @@ func (c *cleaner) run() error {
 			refreshed = time.Now()
 		}
 		for _, path := range c.paths() {
-			if err := c.look(home, path, refresh); err != nil {
+			if err := c.look(home, finder, path, refresh); err != nil {
 				c.journal.problem(err)
 			}
 		}
@@ -79,36 +84,31 @@ func (c *cleaner) run() error {
 }
 
 // look does what a configuration asks for.
-func (c *cleaner) look(home *view.Resident, path string, refresh bool) error {
+func (c *cleaner) look(home *view.Resident, finder *usage.Finder, path string, refresh bool) error {
 	p, err := c.cache.Load(path)
 	if err != nil {
 		return nil // logins say what is wrong with it
-	}
-	if !refresh && !cleanup.Wanted(p) {
-		return nil
 	}
 	records, err := state.Open(home.Host().Root)
 	if err != nil {
 		return err
 	}
 	defer records.Close()
-	pass := cleanup.New(home.View(), records, p)
+	end := time.Now().Add(passAtMost)
+	pass, err := cleanup.New(cleanup.Options{View: home.View(), Records: records, Policy: p, Finder: finder,
+		Stop: func() bool { return time.Now().After(end) }})
+	if err != nil {
+		return err
+	}
+	defer pass.Close()
 	if refresh {
 		err = pass.Refresh()
 	}
-	return errors.Join(err, c.clean(pass))
-}
-
-func (c *cleaner) clean(pass *cleanup.Cleaner) error {
-	due, err := pass.Find()
-	defer cleanup.Close(due)
-	for _, d := range due {
-		end := time.Now().Add(emptyAtMost)
-		done, one := pass.Empty(d, func() bool { return time.Now().After(end) })
-		if done {
-			c.journal.cleaned(d)
-		}
-		err = errors.Join(err, one)
+	due, one := pass.Find(cleanup.Always...)
+	err = errors.Join(err, one)
+	removed, one := pass.Remove(due)
+	for _, d := range removed {
+		c.journal.cleaned(d)
 	}
-	return err
+	return errors.Join(err, one)
 }
