@@ -99,6 +99,7 @@ type Cleaner struct {
 	store  *instance.Store
 	own    *usage.Finder // nil: the caller's
 	opened []interface{ Close() }
+	kept   []uint32
 }
 
 // New makes a cleaner.
@@ -156,25 +157,29 @@ func atLogout(p policy.Private) bool {
 
 // Find returns what is due and not used now, of some kinds.
 func (c *Cleaner) Find(kinds ...Kind) ([]Due, error) {
-	return c.find(kinds, func(base *instance.Base) ([]instance.Entry, error) { return base.Entries() })
+	return c.find(kinds, func(base *instance.Base, _ policy.Private) ([]instance.Entry, error) { return base.Entries() })
 }
 
-// FindUser returns what the end of some sessions of a user has made due, by the names
-// of their records. It costs the same however many other users there are.
-func (c *Cleaner) FindUser(uid uint32, sessions []string) ([]Due, error) {
-	return c.find([]Kind{AtLogout}, func(base *instance.Base) ([]instance.Entry, error) {
-		return base.OfUser(uid, sessions), nil
+// FindUsers returns what the end of a session of each of these users has made due. It
+// opens nothing of other users.
+func (c *Cleaner) FindUsers(users map[uint32]bool) ([]Due, error) {
+	return c.find([]Kind{AtLogout}, func(base *instance.Base, private policy.Private) ([]instance.Entry, error) {
+		if private.Scope == policy.Session {
+			return base.OfSessions(users)
+		}
+		return base.OfUsers(users), nil
 	})
 }
 
-type lister func(*instance.Base) ([]instance.Entry, error)
+type lister func(*instance.Base, policy.Private) ([]instance.Entry, error)
 
 func (c *Cleaner) find(kinds []Kind, list lister) ([]Due, error) {
 	c.release()
+	c.kept = nil
 	var found []Due
 	var errs error
 	for _, private := range c.Policy.Private {
-		if private.Kind != policy.Directory {
+		if private.Kind != policy.Directory || !atLogout(private) && slices.Equal(kinds, []Kind{AtLogout}) {
 			continue
 		}
 		some, err := c.findIn(private, kinds, list)
@@ -213,7 +218,7 @@ func (c *Cleaner) findIn(private policy.Private, kinds []Kind, list lister) ([]D
 	if err := base.Lock(); err != nil {
 		return found, errors.Join(errs, err)
 	}
-	entries, err := list(base)
+	entries, err := list(base, private)
 	errs = errors.Join(errs, err)
 	for _, e := range entries {
 		kind, err := c.kindOf(base, e, private, kinds)
@@ -328,10 +333,16 @@ func (c *Cleaner) unused(due []Due) ([]Due, error) {
 	for i, d := range due {
 		if !used[i] {
 			unused = append(unused, d)
+		} else if d.UID != instance.NoUID {
+			c.kept = append(c.kept, d.UID)
 		}
 	}
 	return unused, nil
 }
+
+// Kept are the users of what [Cleaner.Find] or [Cleaner.FindUsers] has left out because a
+// process uses it, though no session does: nobody reports when that process ends.
+func (c *Cleaner) Kept() []uint32 { return c.kept }
 
 // uses says which of these some process uses. One that cannot be opened is used, as
 // far as anybody knows.

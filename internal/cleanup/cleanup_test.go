@@ -166,7 +166,7 @@ func TestTheEndOfOneUsersSessions(t *testing.T) {
 	path := h.instance(alice)
 	h.instance(bob)
 	c := h.cleaner()
-	due, err := c.FindUser(alice.UID, nil)
+	due, err := c.FindUsers(map[uint32]bool{alice.UID: true})
 	must(t, err)
 	h.want(h.remove(c, due), path)
 	h.wantNames("1001 1001.user")
@@ -187,10 +187,10 @@ func TestTheInstanceOfASession(t *testing.T) {
 	c := h.cleaner()
 	h.want(h.find(c, Always...))
 	h.records.RemoveSession(names[0])
-	due, err := c.FindUser(alice.UID, names[1:])
+	due, err := c.FindUsers(map[uint32]bool{bob.UID: true})
 	must(t, err)
 	h.want(due)
-	due, err = c.FindUser(alice.UID, names)
+	due, err = c.FindUsers(map[uint32]bool{alice.UID: true})
 	must(t, err)
 	h.want(h.remove(c, due), paths[0])
 	h.wantNames(filepath.Base(paths[1]) + " " + filepath.Base(paths[1]) + ".user")
@@ -355,5 +355,77 @@ func TestTheMountPointsOfAUserStayYoung(t *testing.T) {
 		if is := time.Since(time.Unix(st.Mtim.Unix())) < time.Hour; is != young {
 			t.Errorf("%s is young: %v", name, is)
 		}
+	}
+}
+
+// However logins and clean-ups meet: what a login has been given stays until its
+// session has ended. Here, only the records say that it has not.
+func TestLoginsWhileTheCleanUpIsAtWork(t *testing.T) {
+	h := newHost(t)
+	h.instance(alice)
+	end := make(chan struct{})
+	cleaned := make(chan int)
+	go func() {
+		v, err := view.Enter(os.Getpid())
+		if err != nil {
+			t.Error(err)
+		}
+		c, err := New(Options{View: v, Records: h.records, Policy: policy.Policy{Private: []policy.Private{h.private}}})
+		if err != nil {
+			t.Error(err)
+		}
+		defer c.Close()
+		n := 0
+		defer func() { cleaned <- n }()
+		for {
+			select {
+			case <-end:
+				return
+			default:
+			}
+			due, err := c.FindUsers(map[uint32]bool{alice.UID: true})
+			if err != nil {
+				t.Error(err)
+			}
+			removed, err := c.Remove(due)
+			if err != nil {
+				t.Error(err)
+			}
+			n += len(removed)
+		}
+	}()
+	for i := range 400 {
+		login(h, time.Duration(i%20)*100*time.Microsecond)
+		time.Sleep(time.Duration(i%7) * 300 * time.Microsecond)
+	}
+	close(end)
+	if n := <-cleaned; n == 0 {
+		t.Error("nothing was cleaned up in between: this shows nothing")
+	}
+}
+
+// login makes a file as soon as it has an instance, and looks whether it stays.
+func login(h *host, stay time.Duration) {
+	h.Helper()
+	claim, err := h.records.Claim(alice.UID, os.Getpid())
+	must(h.T, err)
+	must(h.T, claim.Close())
+	defer h.records.RemoveSession(claim.Name)
+	place, err := instance.OpenTarget(h.view.Host, h.target)
+	must(h.T, err)
+	defer place.Dir.Close()
+	store := instance.NewStore(h.view, h.records)
+	dir, err := store.Directory(place, "", alice)
+	store.Close()
+	must(h.T, err)
+	defer dir.Close()
+	file, err := unix.Openat(int(dir.Fd()), claim.Name[strings.IndexByte(claim.Name, '/')+1:], unix.O_CREAT|unix.O_RDWR, 0o600)
+	must(h.T, err)
+	defer unix.Close(file)
+	time.Sleep(stay)
+	var st unix.Stat_t
+	must(h.T, unix.Fstat(file, &st))
+	if st.Nlink == 0 {
+		h.Fatal("a session has lost its file")
 	}
 }

@@ -184,7 +184,7 @@ func TestASquattedBaseIsMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if strings.HasPrefix(f.Name(), base) || len(store.Remarks) == 0 || !strings.Contains(store.Remarks[0], "made anew") {
+	if strings.HasPrefix(f.Name(), base) || len(store.Remarks) == 0 || !strings.Contains(store.Remarks[0], "is replaced") {
 		t.Errorf("the instance is %s, the remarks are %q", f.Name(), store.Remarks)
 	}
 }

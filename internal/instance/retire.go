@@ -108,24 +108,38 @@ func (b *Base) Entries() ([]Entry, error) {
 	return entries, nil
 }
 
-// OfUser returns the instance of a user, and those of some sessions of the user,
-// by the names of their records; nothing is listed for it.
-func (b *Base) OfUser(uid uint32, sessions []string) []Entry {
+// OfUsers returns the instances that all sessions of one of these users share; nothing
+// is listed for it.
+func (b *Base) OfUsers(users map[uint32]bool) []Entry {
 	var entries []Entry
-	for _, session := range append([]string{""}, sessions...) {
+	for uid := range users {
 		name := strconv.FormatUint(uint64(uid), 10)
-		if session != "" {
-			name += "." + path.Base(session)
-		}
 		var st unix.Stat_t
 		if unix.Fstatat(int(b.dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) != nil {
 			continue
 		}
-		if e, ok := b.entry(name); ok {
+		e, _ := b.entry(name)
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// OfSessions returns the instances that single sessions of these users have.
+func (b *Base) OfSessions(users map[uint32]bool) ([]Entry, error) {
+	names, err := b.names()
+	if err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for _, name := range names {
+		if uid, ok := uidOf(name); !ok || !users[uid] {
+			continue
+		}
+		if e, _ := b.entry(name); e.Kind == InUse && e.Session != "" {
 			entries = append(entries, e)
 		}
 	}
-	return entries
+	return entries, nil
 }
 
 func (b *Base) entry(name string) (Entry, bool) {

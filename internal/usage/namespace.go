@@ -54,8 +54,7 @@ func (s *search) space(t task, number uint64) (*space, error) {
 	}
 	if uid, ok := s.known(number); ok {
 		s.use(t.pid, "has a session of the user", func(tree located) bool { return tree.UID == uid })
-		s.spaces[number] = &space{known: true}
-		return s.spaces[number], nil
+		return &space{known: true}, nil
 	}
 	fd, err := unix.Openat(int(s.proc.Fd()), t.dir+"/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -53,9 +53,7 @@ func statx(dir int, path string, flags int) (unix.Statx_t, error) {
 
 func (s *search) close() {
 	for _, sp := range s.spaces {
-		if sp.file != nil {
-			sp.file.Close()
-		}
+		sp.file.Close()
 	}
 }
 

@@ -44,9 +44,9 @@ type Use struct {
 // Any says whether there is such a process.
 func (u Use) Any() bool { return u.PID != 0 }
 
-// Known says whose mount namespace one is, by its number. It may only know those
-// which the caller holds open, since numbers are given out again. It is called on
-// another goroutine than the caller's.
+// Known says whose mount namespace one is, by its number, if the caller holds it open
+// at that moment: numbers are given out again. It is called on another goroutine than
+// the caller's.
 type Known func(number uint64) (uid uint32, ok bool)
 
 // Nobodys is [Known] for callers that hold no namespace open.
