@@ -254,6 +254,26 @@ func TestAnInstanceThatCannotBeGivenBack(t *testing.T) {
 	}
 }
 
+// The rest of a removal is nobody's instance any more, whoever uses it.
+func TestARestIsNotGivenBack(t *testing.T) {
+	h := newHost(t)
+	h.instance(alice)
+	rest := h.base() + "/.gone-12345678.1000"
+	must(t, os.Rename(h.base()+"/1000", rest))
+	must(t, os.Remove(h.base()+"/1000.user"))
+	c := h.cleaner()
+	due := h.find(c, Always...)
+	h.want(due, rest)
+	sleep := exec.Command("sleep", "1000")
+	sleep.Dir = rest
+	must(t, sleep.Start())
+	h.want(h.remove(c, due))
+	h.wantNames(filepath.Base(rest))
+	must(t, sleep.Process.Kill())
+	_ = sleep.Wait()
+	h.want(h.remove(c, due), rest)
+}
+
 func TestHalvesOfInstances(t *testing.T) {
 	h := newHost(t)
 	h.instance(alice)

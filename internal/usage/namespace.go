@@ -14,6 +14,7 @@ import (
 type space struct {
 	file  *os.File
 	known bool            // the caller's; not looked at
+	owner uint32          // who made it; 0: root
 	root  uint64          // the mount that its root directory lies on
 	roots map[uint64]bool // other mounts on which its processes have their roots
 }
@@ -25,6 +26,7 @@ type remembered struct {
 	version int // of Finder.bases
 	root    uint64
 	shown   []location
+	tooLong bool // to be read
 }
 
 // identity is the answer to NS_MNT_GET_INFO (linux/nsfs.h, Linux 6.12).
@@ -70,6 +72,10 @@ func (s *search) space(t task, number uint64) (*space, error) {
 		sp.file.Close()
 		return other, nil
 	}
+	if sp.owner, err = s.ownerOf(sp.file); err != nil {
+		sp.file.Close()
+		return nil, err
+	}
 	s.spaces[st.Ino] = sp
 	return sp, s.visit(t, sp)
 }
@@ -80,18 +86,20 @@ func (s *search) visit(t task, sp *space) error {
 	was, ok := s.seen[is.id]
 	if !ok || is.id == 0 || was.mounts != is.mounts || was.version != s.version {
 		var err error
-		if was, err = s.read(sp); errors.Is(err, errTooLong) {
-			return s.tooLong(t, sp)
-		} else if err != nil {
+		if was, err = s.read(sp); err != nil {
 			return err
 		}
 		was.mounts = is.mounts
-		if is.id != 0 {
+		// What was too long because others of the user had taken the time is read again.
+		if is.id != 0 && !(was.tooLong && s.isSpent(sp, 0)) {
 			s.seen[is.id] = was
 		}
 	}
 	s.current[is.id] = true
 	sp.root = was.root
+	if was.tooLong {
+		s.tooLong(t, sp)
+	}
 	s.match(t, was.shown)
 	return nil
 }
@@ -105,8 +113,12 @@ func (s *search) read(sp *space) (remembered, error) {
 	if err != nil {
 		return remembered{}, fmt.Errorf("cannot statx the root directory of %s: %w", sp.file.Name(), err)
 	}
-	shown, err := s.shown("thread-self")
-	return remembered{version: s.version, root: st.Mnt_id, shown: shown}, err
+	shown, err := s.shown("thread-self", sp)
+	tooLong := errors.Is(err, errTooLong)
+	if tooLong {
+		err = nil
+	}
+	return remembered{version: s.version, root: st.Mnt_id, shown: shown, tooLong: tooLong}, err
 }
 
 // match notes which trees are shown.
@@ -118,15 +130,10 @@ func (s *search) match(t task, shown []location) {
 
 // tooLong counts a namespace as one that shows everything. Where a user made it, that
 // is all of that user: nobody can keep the instances of others so.
-func (s *search) tooLong(t task, sp *space) error {
-	owner, err := s.ownerOf(sp.file)
-	if err != nil {
-		return err
-	}
+func (s *search) tooLong(t task, sp *space) {
 	s.use(t.pid, "has too many mounts to look at", func(tree located) bool {
-		return owner == 0 || tree.UID == NoUID || tree.UID == owner
+		return sp.owner == 0 || tree.UID == NoUID || tree.UID == sp.owner
 	})
-	return nil
 }
 
 // ownerOf returns the user who made the outermost user namespace, below the host's,

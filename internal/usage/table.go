@@ -10,6 +10,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -180,18 +181,27 @@ func EachMountPoint(pid int, use func(path string)) error {
 }
 
 // shown returns the mounts of instances, or of parts of them, in the table of a
-// process or thread: those whose root lies in one of the bases.
-func (s *search) shown(task string) ([]location, error) {
+// process or thread in a namespace: those whose root lies in one of the bases.
+func (s *search) shown(task string, sp *space) (shown []location, err error) {
+	if s.isSpent(sp, 0) {
+		return nil, errTooLong
+	}
+	began := time.Now()
+	defer func() { s.spent[sp.owner] += time.Since(began) }()
 	table, err := s.openTable(task)
 	if err != nil {
 		return nil, err
 	}
 	defer table.Close()
-	var shown []location
 	lines := 0
 	err = eachMount(table, func(m mount) error {
-		if lines++; lines%1024 == 0 && s.stop() {
-			return ErrStopped
+		if lines++; lines%64 == 0 {
+			if s.stop() {
+				return ErrStopped
+			}
+			if s.isSpent(sp, time.Since(began)) {
+				return errTooLong
+			}
 		}
 		at := s.inBase(m)
 		switch {
@@ -204,6 +214,13 @@ func (s *search) shown(task string) ([]location, error) {
 		return nil
 	})
 	return shown, err
+}
+
+// isSpent says that the user who made a namespace has had their share of the time.
+// Stacked mounts make each line of a table longer to print for the kernel, and a
+// user can have many namespaces.
+func (s *search) isSpent(sp *space, now time.Duration) bool {
+	return sp.owner != 0 && s.spent[sp.owner]+now > s.share
 }
 
 func (s *search) inBase(m mount) location {

@@ -19,9 +19,14 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// shareAtMost is how long a search may read the tables of namespaces that one user
+// made; with the usual mounts, that is enough for thousands.
+const shareAtMost = 500 * time.Millisecond
 
 // ErrStopped says that a search was stopped before it had an answer.
 var ErrStopped = errors.New("stopped before all processes were looked at")
@@ -59,6 +64,8 @@ type Finder struct {
 	proc *os.File // /proc of the host, as a place
 	home *os.File // the mount namespace of the host
 
+	share time.Duration // of a search, for the namespaces that one user made
+
 	bases   []location // in which trees have been looked for
 	version int        // of bases
 	seen    map[uint64]remembered
@@ -71,7 +78,7 @@ func New() (*Finder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open /proc: %w", err)
 	}
-	f := &Finder{proc: os.NewFile(uintptr(proc), "/proc"), seen: map[uint64]remembered{}}
+	f := &Finder{proc: os.NewFile(uintptr(proc), "/proc"), share: shareAtMost, seen: map[uint64]remembered{}}
 	home, err := unix.Openat(proc, "thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		f.proc.Close()
@@ -118,7 +125,7 @@ func (f *Finder) search(trees []Tree, known Known, stop func() bool) (uses []Use
 		}
 	}()
 	s := &search{Finder: f, known: known, stop: stop, uses: make([]Use, len(trees)),
-		spaces: map[uint64]*space{}, places: map[place]int{}}
+		spaces: map[uint64]*space{}, places: map[place]int{}, spent: map[uint32]time.Duration{}}
 	defer s.close()
 	if s.trees, err = f.locate(trees); err != nil {
 		return nil, err

@@ -28,14 +28,24 @@ func TestMain(m *testing.M) {
 // behave carries out words on the main thread, says so, and stays until its input ends.
 func behave(words []string) {
 	runtime.LockOSThread()
+	if len(words) > 0 && words[0] == "thread" { // on another one, while this is locked
+		done := make(chan struct{})
+		go func() { runtime.LockOSThread(); carryOut(words[1:]); close(done); select {} }()
+		<-done
+	} else {
+		carryOut(words)
+	}
+	fmt.Println("ready")
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+}
+
+func carryOut(words []string) {
 	for _, word := range words {
 		if err := do(strings.Split(word, "=")); err != nil {
 			fmt.Printf("%s: %v\n", word, err)
 			os.Exit(1)
 		}
 	}
-	fmt.Println("ready")
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 }
 
 func do(word []string) error {
@@ -193,7 +203,7 @@ func TestWhoUsesATree(t *testing.T) {
 		"a part of it":               {own, []string{"private", "bind=@/base/1000/sub=@/else"}, []string{"1000"}},
 		"a name with a blank":        {own, []string{"private", "bind=@/base/1000 1=@/else"}, []string{"1000 1"}},
 		"the base and no instance":   {own, []string{"private", "bind=@/base=@/else"}, nil},
-		"one thread":                 {none, []string{"unshare", "bind=@/base/1000=@/else"}, []string{"1000"}},
+		"one thread":                 {none, []string{"thread", "unshare", "bind=@/base/1000=@/else"}, []string{"1000"}},
 		"another root directory":     {own, []string{"private", "bind=@/base/1000=@/else", "tmpfs=/mnt", "chroot=/mnt"}, []string{"1000"}},
 		"a user's other root":        {users, []string{"private", "bind=@/base/1000=@/else", "tmpfs=/mnt", "chroot=/mnt"}, []string{"1000"}},
 		"below a mount over /":       {users, []string{"private", "bind=@/base/1000=@/else", "tmpfs=/"}, []string{"1000"}},
@@ -267,6 +277,19 @@ func TestTooManyMountsKeepNobodyElses(t *testing.T) {
 	f.want("1000", "1000 1")
 }
 
+// Nor can a user take the time of the others, by many namespaces or by stacked mounts,
+// which take the kernel long to print.
+func TestAUsersShareOfTheTime(t *testing.T) {
+	f := newField(t)
+	process(t, users, "private", "tmpfs=/mnt", "stack=/mnt=100")
+	process(t, own, "private", "tmpfs=/mnt", "stack=/mnt=100")
+	f.want()
+	f.finder.share = 0
+	f.finder.version++ // nothing is remembered
+	f.want("1000", "1000 1")
+	f.want("1000", "1000 1")
+}
+
 // The thread that goes into other namespaces does not stay there, and nothing is
 // held open.
 func TestNothingIsLeftBehind(t *testing.T) {
@@ -314,7 +337,7 @@ func TestAFileSystemThatDoesNotAnswer(t *testing.T) {
 	}
 	mountpoint := f.path("else/where")
 	must(t, os.Mkdir(f.path("source"), 0o755))
-	server := exec.Command("bindfs", "-f", f.path("source"), mountpoint)
+	server := exec.Command("bindfs", "-f", "-o", "attr_timeout=0", f.path("source"), mountpoint)
 	must(t, server.Start())
 	defer func() {
 		_ = unix.Unmount(mountpoint, unix.MNT_DETACH)
