@@ -82,7 +82,7 @@ func New(listener *os.File) (*Broker, error) {
 	if err := unix.SetNonblock(b.listener, false); err != nil {
 		return nil, fmt.Errorf("cannot use the socket %s: %w", listener.Name(), err)
 	}
-	b.cleaner = newCleaner(b.journal, &b.config)
+	b.cleaner = newCleaner(b.journal, &b.config, b.registry)
 	var err error
 	if b.waiting, err = newWaiting(b.resume); err != nil {
 		return nil, err

@@ -7,38 +7,62 @@ import (
 
 	"gotmpns/internal/cleanup"
 	"gotmpns/internal/config"
+	"gotmpns/internal/policy"
+	"gotmpns/internal/registry"
 	"gotmpns/internal/state"
+	"gotmpns/internal/usage"
 	"gotmpns/internal/view"
 )
 
-// emptyAtMost is how long one instance may take in one go: somebody may be filling
-// it at the same time.
-const emptyAtMost = time.Minute
+const (
+	// passAtMost is how long one pass may take: a user may be filling an instance at the
+	// same time, or have very many mounts.
+	passAtMost = time.Minute
+	// retryInterval is for instances that a process used when the last session ended.
+	retryInterval = time.Minute
+	// fullInterval is for what workers have left half made, and the rest of removals.
+	fullInterval = time.Hour
+	// refreshInterval is well below the day that the youngest file lives in any sane
+	// tmpfiles.d(5).
+	refreshInterval = 6 * time.Hour
+)
 
-// refreshEvery is well below the day that the youngest file lives in any sane
-// tmpfiles.d(5).
-const refreshEvery = 6 * time.Hour
-
-// cleaner empties what is due, one instance after the other, on a thread of its own.
+// cleaner removes what is due, on a thread of its own: for users of whom a session has
+// ended, and now and then for all.
 type cleaner struct {
-	journal *journal
-	cache   *config.Cache
-	due     chan struct{} // of length 1: something may be
+	journal  *journal
+	cache    *config.Cache
+	registry *registry.Held
+	due      chan struct{} // of length 1: there are users
 
 	mu      sync.Mutex
 	configs map[string]bool // that logins were decided by
+	users   map[uint32]bool // of whom a session has ended
 }
 
-func newCleaner(j *journal, cache *config.Cache) *cleaner {
-	return &cleaner{journal: j, cache: cache, due: make(chan struct{}, 1), configs: map[string]bool{config.DefaultPath: true}}
+func newCleaner(j *journal, cache *config.Cache, r *registry.Held) *cleaner {
+	return &cleaner{journal: j, cache: cache, registry: r, due: make(chan struct{}, 1),
+		configs: map[string]bool{config.DefaultPath: true}, users: map[uint32]bool{}}
 }
 
-// wake has the cleaner look soon.
-func (c *cleaner) wake(uint32) {
+// wake has the cleaner look soon for what a user has left.
+func (c *cleaner) wake(uid uint32) {
+	c.mu.Lock()
+	c.users[uid] = true
+	c.mu.Unlock()
 	select {
 	case c.due <- struct{}{}:
 	default: // it will look anyhow
 	}
+}
+
+// take returns the users for whom it is to be looked.
+func (c *cleaner) take() map[uint32]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	users := c.users
+	c.users = map[uint32]bool{}
+	return users
 }
 
 // remember notes a configuration that a PAM stack names.
@@ -63,52 +87,101 @@ func (c *cleaner) run() error {
 	if err != nil {
 		return err
 	}
-	var refreshed time.Time
-	for range c.due { // once a minute at the least: the watcher looks around
-		refresh := time.Since(refreshed) > refreshEvery
-		if refresh {
-			refreshed = time.Now()
-		}
-		for _, path := range c.paths() {
-			if err := c.look(home, path, refresh); err != nil {
-				c.journal.problem(err)
-			}
+	finder, err := usage.New()
+	if err != nil {
+		return err
+	}
+	look := looker{c, home, finder, map[uint32]bool{}}
+	look.full(true)
+	retry, full, refresh := time.Tick(retryInterval), time.Tick(fullInterval), time.Tick(refreshInterval)
+	for {
+		select {
+		case <-c.due:
+			look.users(c.take())
+		case <-retry:
+			kept := look.kept
+			look.kept = map[uint32]bool{}
+			look.users(kept)
+		case <-full:
+			look.full(false)
+		case <-refresh:
+			look.full(true)
 		}
 	}
-	return nil
 }
 
-// look does what a configuration asks for.
-func (c *cleaner) look(home *view.Resident, path string, refresh bool) error {
-	p, err := c.cache.Load(path)
-	if err != nil {
-		return nil // logins say what is wrong with it
+// looker is the cleaner's thread.
+type looker struct {
+	*cleaner
+	home   *view.Resident
+	finder *usage.Finder
+	kept   map[uint32]bool // whose instances a process used
+}
+
+func (l *looker) full(refresh bool) {
+	l.each(func(pass *cleanup.Cleaner, _ policy.Policy) error {
+		var err error
+		if refresh {
+			err = pass.Refresh()
+		}
+		due, one := pass.Find(cleanup.Always...)
+		return errors.Join(err, one, l.remove(pass, due))
+	})
+}
+
+func (l *looker) users(users map[uint32]bool) {
+	if len(users) == 0 {
+		return
 	}
-	if !refresh && !cleanup.Wanted(p) {
-		return nil
+	for uid := range users {
+		delete(l.kept, uid)
 	}
-	records, err := state.Open(home.Host().Root)
+	l.each(func(pass *cleanup.Cleaner, p policy.Policy) error {
+		if !cleanup.Wanted(p) {
+			return nil
+		}
+		due, err := pass.FindUsers(users)
+		return errors.Join(err, l.remove(pass, due))
+	})
+}
+
+// remove notes also for whom it is to be looked again.
+func (l *looker) remove(pass *cleanup.Cleaner, due []cleanup.Due) error {
+	removed, err := pass.Remove(due)
+	for _, d := range removed {
+		l.journal.cleaned(d)
+	}
+	for _, uid := range pass.Kept() {
+		l.kept[uid] = true
+	}
+	return err
+}
+
+// each makes one pass for every configuration.
+func (l *looker) each(pass func(*cleanup.Cleaner, policy.Policy) error) {
+	for _, path := range l.paths() {
+		p, err := l.cache.Load(path)
+		if err != nil {
+			continue // logins report what is wrong with it
+		}
+		if err := l.pass(p, pass); err != nil {
+			l.journal.problem(err)
+		}
+	}
+}
+
+func (l *looker) pass(p policy.Policy, pass func(*cleanup.Cleaner, policy.Policy) error) error {
+	records, err := state.Open(l.home.Host().Root)
 	if err != nil {
 		return err
 	}
 	defer records.Close()
-	pass := cleanup.New(home.View(), records, p)
-	if refresh {
-		err = pass.Refresh()
+	end := time.Now().Add(passAtMost)
+	cleaner, err := cleanup.New(cleanup.Options{View: l.home.View(), Records: records, Policy: p, Finder: l.finder,
+		Known: l.registry.Whose, Stop: func() bool { return time.Now().After(end) }})
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, c.clean(pass))
-}
-
-func (c *cleaner) clean(pass *cleanup.Cleaner) error {
-	due, err := pass.Find()
-	defer cleanup.Close(due)
-	for _, d := range due {
-		end := time.Now().Add(emptyAtMost)
-		done, one := pass.Empty(d, func() bool { return time.Now().After(end) })
-		if done {
-			c.journal.cleaned(d)
-		}
-		err = errors.Join(err, one)
-	}
-	return err
+	defer cleaner.Close()
+	return pass(cleaner, p)
 }

@@ -27,7 +27,7 @@ type watcher struct {
 	epoll    int
 	journal  *journal
 	registry *registry.Held
-	ended    func(uid uint32) // called when a user may have nothing left
+	ended    func(uid uint32) // called when a session of a user has ended, or what was left of the last one
 
 	mu       sync.Mutex
 	sessions map[int]watched // by pidfd, which is owned
@@ -154,12 +154,12 @@ func (w *watcher) release(records *state.Dir, users map[uint32]bool) {
 		_ = w.watch(pidfd) // EEXIST: it is watched already
 	}
 	for uid := range users {
+		w.ended(uid)
 		if w.registry.Holds(uid) || len(records.Living(uid)) > 0 {
 			continue
 		}
 		w.forgetTmpfs(records, uid)
 		records.DropUser(uid)
-		w.ended(uid)
 	}
 }
 

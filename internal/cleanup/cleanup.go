@@ -1,192 +1,490 @@
-// Package cleanup empties the instances of those who have logged out, for
-// targets with cleanup = "logout".
+// Package cleanup removes directories that nobody uses any more: the instances of
+// users who have logged out, for targets with cleanup = "logout"; instances that were
+// left half made; and, where an administrator asks for it, the other kinds of [Kind].
 //
-// An instance is due when its user has no session with a living login process,
-// and no process at all has it mounted: a detached tmux keeps it. Whatever is due
-// is first taken out of use, while nobody can be given it, and then removed at
-// leisure under another name; a login that comes in between gets a fresh one.
+// Nothing is removed while somebody uses it: a session of the user, by the records in
+// /run/gotmpns/sessions, or any process, by whatever namespace or root directory (package
+// usage); a detached tmux keeps it. A login may come at any moment, and never waits:
 //
-// The broker does this when a session ends, a worker within a moment as it passes,
-// and "gotmpns clean" when it is told to. They may do it at the same time.
+//	a login     writes its record, then looks for its instance
+//	a clean-up  looks who uses it     without a lock: this may take long
+//	            renames the instance  under the lock of its user, for a moment
+//	            reads the records     and gives it back if there is one
+//	            looks who uses it     without a lock, and gives it back if somebody does
+//	            removes it
+//
+// So either the login finds a new instance, or the clean-up finds the record. The
+// broker and "gotmpns clean" may clean up at the same time.
 package cleanup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strconv"
+	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/instance"
-	"gotmpns/internal/mounts"
 	"gotmpns/internal/policy"
-	"gotmpns/internal/proc"
 	"gotmpns/internal/state"
+	"gotmpns/internal/usage"
 	"gotmpns/internal/view"
 )
 
-// Due is an instance that can be emptied.
+// Kind is a kind of what can be removed.
+type Kind int
+
+const (
+	// AtLogout: instances of targets with cleanup = "logout" whose users have no session.
+	AtLogout Kind = iota
+	// Unfinished: instances that a login has left half made, and the rest of removals.
+	Unfinished
+	// Unused: instances of any target whose users have no session.
+	Unused
+	// Aside: the files of users who had a uid before its owner of today.
+	Aside
+	// UnknownUser: instances of uids that the name service does not know.
+	UnknownUser
+	// OrphanedBase: bases that no record leads to, with everything in them.
+	OrphanedBase
+)
+
+// Always are the kinds that are removed without being asked for.
+var Always = []Kind{AtLogout, Unfinished}
+
+// halfMadeAfter is when an instance that is being made counts as left half made.
+const halfMadeAfter = time.Hour
+
+// lockAtMost is how long the clean-up waits for a login of the same user. What it
+// cannot lock is due another time.
+const lockAtMost = time.Second
+
+// Due is a directory that can be removed.
 type Due struct {
+	Kind   Kind
 	Target string
-	instance.Idle
-	private policy.Private
-	place   instance.Target
+	Path   string // on the host
+	UID    uint32 // [instance.NoUID] where it is not known
+	place  instance.Target
+	base   *instance.Base // nil: the directory is one itself
+	entry  instance.Entry
+	orphan string // its name below the target
+	fresh  bool   // retired by this pass: it may be given back
 }
 
-// Cleaner looks for what is due, on the thread that has the view.
+// Options says where the clean-up looks and what it takes for used.
+type Options struct {
+	View    *view.View
+	Records *state.Dir
+	Policy  policy.Policy
+	// Finder is one that the caller keeps for several passes; it may be nil.
+	Finder *usage.Finder
+	// Known are the namespaces of sessions that the caller holds open; it may be nil.
+	Known usage.Known
+	// Exists says whether the name service knows a uid; it is needed for UnknownUser.
+	Exists func(uid uint32) (bool, error)
+	// Stop ends a pass early, which is no error: the rest is due another time. It is
+	// asked again and again, on several goroutines; nil means never.
+	Stop func() bool
+}
+
+// Cleaner makes one pass or several, on the thread that has the view. It holds open
+// what it has found last, until it looks again; the caller closes it.
 type Cleaner struct {
-	view    *view.View
-	records *state.Dir
-	store   *instance.Store
-	policy  policy.Policy
+	Options
+	store  *instance.Store
+	own    *usage.Finder // nil: the caller's
+	opened []interface{ Close() }
+	kept   []uint32
 }
 
-// New makes a cleaner for one pass or several.
-func New(v *view.View, records *state.Dir, p policy.Policy) *Cleaner {
-	return &Cleaner{view: v, records: records, store: instance.NewStore(v, records), policy: p}
+// New makes a cleaner.
+func New(o Options) (*Cleaner, error) {
+	c := &Cleaner{store: instance.NewStore(o.View, o.Records)}
+	if o.Finder == nil {
+		var err error
+		if o.Finder, err = usage.New(); err != nil {
+			return nil, err
+		}
+		c.own = o.Finder
+	}
+	if o.Known == nil {
+		o.Known = usage.Nobodys
+	}
+	if o.Stop == nil {
+		o.Stop = Never
+	}
+	c.Options = o
+	return c, nil
 }
 
-// Wanted says whether a policy has anything to be cleaned up at all.
+// Never is a stop for callers that have time.
+func Never() bool { return false }
+
+// Close ends the use of the cleaner, and of what it has found.
+func (c *Cleaner) Close() {
+	c.release()
+	if c.own != nil {
+		c.own.Close()
+	}
+}
+
+// release closes what was found, and lets another clean-up at it.
+func (c *Cleaner) release() {
+	for _, o := range c.opened {
+		o.Close()
+	}
+	c.opened = nil
+}
+
+// Wanted says whether the sessions' end makes anything due by a policy.
 func Wanted(p policy.Policy) bool {
 	for _, private := range p.Private {
-		if isFor(private) {
+		if atLogout(private) {
 			return true
 		}
 	}
 	return false
 }
 
-func isFor(p policy.Private) bool {
+func atLogout(p policy.Private) bool {
 	return p.Kind == policy.Directory && p.Cleanup == policy.AtLogout
 }
 
-// Find returns what is due. The targets' places in it are open until [Close].
-func (c *Cleaner) Find() ([]Due, error) {
-	var found []Due
-	var errs error
-	living := c.living()
-	for _, private := range c.policy.Private {
-		if !isFor(private) {
-			continue
-		}
-		idle, err := c.findIn(private, living)
-		errs = errors.Join(errs, err)
-		found = append(found, idle...)
-	}
-	return c.unmounted(found), errs
+// Find returns what is due and not used now, of some kinds.
+func (c *Cleaner) Find(kinds ...Kind) ([]Due, error) {
+	return c.find(kinds, func(base *instance.Base, _ policy.Private) ([]instance.Entry, error) { return base.Entries() })
 }
 
-func (c *Cleaner) findIn(private policy.Private, living living) ([]Due, error) {
-	place, err := instance.OpenTarget(c.view.Host, private.Target)
+// FindUsers returns what the end of a session of each of these users has made due. It
+// opens nothing of other users.
+func (c *Cleaner) FindUsers(users map[uint32]bool) ([]Due, error) {
+	return c.find([]Kind{AtLogout}, func(base *instance.Base, private policy.Private) ([]instance.Entry, error) {
+		if private.Scope == policy.Session {
+			return base.OfSessions(users)
+		}
+		return base.OfUsers(users), nil
+	})
+}
+
+type lister func(*instance.Base, policy.Private) ([]instance.Entry, error)
+
+func (c *Cleaner) find(kinds []Kind, list lister) ([]Due, error) {
+	c.release()
+	c.kept = nil
+	var found []Due
+	var errs error
+	for _, private := range c.Policy.Private {
+		if private.Kind != policy.Directory || !atLogout(private) && slices.Equal(kinds, []Kind{AtLogout}) {
+			continue
+		}
+		some, err := c.findIn(private, kinds, list)
+		errs = errors.Join(errs, err)
+		for _, d := range some {
+			if !c.hasSession(d) {
+				found = append(found, d)
+			}
+		}
+	}
+	// The rest of an earlier removal may take long: it comes last.
+	slices.SortStableFunc(found, func(a, b Due) int { return cmp.Compare(rest(a), rest(b)) })
+	unused, err := c.unused(found)
+	return unused, errors.Join(errs, unlessStopped(err))
+}
+
+func rest(d Due) int {
+	if d.entry.Kind == instance.Retired {
+		return 1
+	}
+	return 0
+}
+
+func (c *Cleaner) findIn(private policy.Private, kinds []Kind, list lister) ([]Due, error) {
+	place, err := instance.OpenTarget(c.View.Host, private.Target)
 	if err != nil {
 		return nil, err
 	}
-	all, err := c.store.NotEmpty(place, private.Base)
-	var found []Due
-	for _, idle := range all {
-		if idle.Gone() || !living.has(idle.Owner) {
-			found = append(found, Due{private.Target, idle, private, place})
+	c.opened = append(c.opened, closing{place.Dir})
+	found, errs := c.orphans(place, private, kinds)
+	base, err := c.store.OpenBase(place, private.Base)
+	if err != nil || base == nil {
+		return found, errors.Join(errs, err)
+	}
+	c.opened = append(c.opened, base)
+	if err := base.Lock(); err != nil {
+		return found, errors.Join(errs, err)
+	}
+	entries, err := list(base, private)
+	errs = errors.Join(errs, err)
+	for _, e := range entries {
+		kind, err := c.kindOf(base, e, private, kinds)
+		errs = errors.Join(errs, err)
+		if kind != none {
+			found = append(found, Due{Kind: kind, Target: private.Target, Path: e.Path, UID: e.UID,
+				place: place, base: base, entry: e})
 		}
 	}
-	if found == nil {
-		place.Dir.Close()
-	}
-	return found, err
+	return found, errs
 }
 
-// Close closes the places of what [Cleaner.Find] has found.
-func Close(due []Due) {
-	for _, d := range due {
-		_ = d.place.Dir.Close() // several may have the same
+// none is the kind of an entry that is not asked for.
+const none Kind = -1
+
+type closing struct{ file *os.File }
+
+func (c closing) Close() { _ = c.file.Close() }
+
+func (c *Cleaner) kindOf(base *instance.Base, e instance.Entry, private policy.Private, kinds []Kind) (Kind, error) {
+	for _, kind := range kinds {
+		is, err := c.is(kind, base, e, private)
+		if is || err != nil {
+			return kindIf(is, kind), err
+		}
 	}
+	return none, nil
 }
 
-// Empty removes one instance, unless somebody has come to use it since; done says
-// whether it was. stop may end it early, which is no error: the rest is due another
-// time.
-func (c *Cleaner) Empty(d Due, stop func() bool) (done bool, err error) {
-	base, name, err := c.store.Retire(d.place, d.private.Base, d.Idle, func() bool {
-		return !c.living().has(d.Owner) && len(c.unmounted([]Due{d})) == 1
-	})
-	if name == "" {
-		return false, err
+func kindIf(is bool, kind Kind) Kind {
+	if is {
+		return kind
 	}
-	defer base.Close()
-	err = removeTree(base, name, stop)
-	if errors.Is(err, errStopped) {
+	return none
+}
+
+func (c *Cleaner) is(kind Kind, base *instance.Base, e instance.Entry, private policy.Private) (bool, error) {
+	switch kind {
+	case AtLogout:
+		return e.Kind == instance.InUse && atLogout(private) && isLeft(base, e), nil
+	case Unused:
+		return e.Kind == instance.InUse && isLeft(base, e), nil
+	case Unfinished:
+		return e.Kind == instance.Retired || e.Kind == instance.Unfinished && base.Age(e) > halfMadeAfter, nil
+	case Aside:
+		return e.Kind == instance.Aside, nil
+	case UnknownUser:
+		return c.isUnknown(e)
+	}
+	return false, nil
+}
+
+// isLeft says whether an instance has anything to be removed: an empty one is as good
+// as a new one for the next login of its user, but one of a single session has no
+// next login.
+func isLeft(base *instance.Base, e instance.Entry) bool {
+	return e.Session != "" || !base.IsEmpty(e)
+}
+
+func (c *Cleaner) isUnknown(e instance.Entry) (bool, error) {
+	if e.Kind != instance.InUse {
 		return false, nil
 	}
-	if err != nil {
-		err = fmt.Errorf("%s: %w", base.Name(), err)
+	if c.Exists == nil {
+		return false, errors.New("cannot look for instances of unknown users: there is no name service to ask")
 	}
-	return err == nil, err
+	known, err := c.Exists(e.UID)
+	return !known && err == nil, err
 }
 
-// living is who has a session, and the sessions.
-type living struct {
-	users    map[uint32]bool
-	sessions map[string]bool
-}
-
-func (l living) has(owner instance.Owner) bool {
-	if owner.Session != "" {
-		return l.sessions[owner.Session]
-	}
-	return l.users[owner.UID]
-}
-
-func (c *Cleaner) living() living {
-	l := living{users: map[uint32]bool{}, sessions: map[string]bool{}}
-	for _, session := range c.records.Sessions() {
-		if session.Lives() {
-			l.users[session.UID] = true
-			l.sessions[session.Name] = true
-		}
-	}
-	return l
-}
-
-// unmounted leaves out what some process has mounted, in whatever mount namespace
-// and wherever there. When in doubt, it is mounted.
-func (c *Cleaner) unmounted(due []Due) []Due {
-	if len(due) == 0 {
-		return nil
-	}
-	host, err := mounts.Read("/proc/1")
-	if err != nil {
-		return nil
-	}
-	seen := map[uint64]bool{}
-	pids, err := proc.All()
-	if err != nil {
-		return nil
-	}
-	for _, pid := range pids {
-		proc := "/proc/" + strconv.Itoa(pid)
-		var st unix.Stat_t
-		if unix.Stat(proc+"/ns/mnt", &st) != nil || seen[st.Ino] {
+func (c *Cleaner) orphans(place instance.Target, private policy.Private, kinds []Kind) (found []Due, err error) {
+	for _, kind := range kinds {
+		if kind != OrphanedBase || private.Base != "" {
 			continue
 		}
-		table, err := mounts.Read(proc)
-		if err != nil || len(table) == 0 {
-			continue // it has ended; another may have the same namespace
+		orphans, err := c.store.Orphans(place)
+		if err != nil {
+			return nil, err
 		}
-		seen[st.Ino] = true
-		due = notIn(due, host, table)
+		for _, o := range orphans {
+			found = append(found, Due{Kind: kind, Target: private.Target, Path: o.Path, UID: instance.NoUID,
+				place: place, orphan: o.Name})
+		}
 	}
-	return due
+	return found, nil
 }
 
-// notIn leaves out what a table of mounts shows.
-func notIn(due []Due, host, table mounts.Table) []Due {
-	var kept []Due
+// hasSession says whether a session of an instance's user is open, or that session
+// whose alone the instance is.
+func (c *Cleaner) hasSession(d Due) bool {
+	if d.base == nil || d.entry.Kind != instance.InUse {
+		return false
+	}
+	for _, session := range c.Records.Living(d.UID) {
+		if d.entry.Session == "" || fileOf(session.Name) == d.entry.Session {
+			return true
+		}
+	}
+	return false
+}
+
+// fileOf is the last part of a record's name: the name of an instance has no slash.
+func fileOf(record string) string { return record[strings.LastIndexByte(record, '/')+1:] }
+
+// unused leaves out what some process uses.
+func (c *Cleaner) unused(due []Due) ([]Due, error) {
+	used, err := c.uses(due)
+	if err != nil {
+		return nil, err
+	}
+	var unused []Due
+	for i, d := range due {
+		if !used[i] {
+			unused = append(unused, d)
+		} else if d.UID != instance.NoUID {
+			c.kept = append(c.kept, d.UID)
+		}
+	}
+	return unused, nil
+}
+
+// Kept are the users of what [Cleaner.Find] or [Cleaner.FindUsers] has left out because a
+// process uses it, though no session does: nobody reports when that process ends.
+func (c *Cleaner) Kept() []uint32 { return c.kept }
+
+// uses says which of these some process uses. One that cannot be opened is used, as
+// far as anybody knows.
+func (c *Cleaner) uses(due []Due) ([]bool, error) {
+	used := make([]bool, len(due))
+	var trees []usage.Tree
+	var which []int
+	for i, d := range due {
+		dir, err := d.open()
+		if err != nil {
+			used[i] = true
+			continue
+		}
+		defer dir.Close()
+		trees, which = append(trees, usage.Tree{Dir: dir, UID: d.UID}), append(which, i)
+	}
+	found, err := c.Finder.Uses(trees, c.Known, c.Stop)
+	for i, use := range found {
+		used[which[i]] = use.Any()
+	}
+	return used, err
+}
+
+func (d Due) open() (*os.File, error) {
+	if d.base != nil {
+		return d.base.Open(d.entry)
+	}
+	fd, err := unix.Openat(int(d.place.Dir.Fd()), d.orphan, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", d.Path, err)
+	}
+	return os.NewFile(uintptr(fd), d.Path), nil
+}
+
+// Remove removes what [Cleaner.Find] has found, unless somebody has come to use it
+// since, and returns what it has removed.
+func (c *Cleaner) Remove(due []Due) (removed []Due, err error) {
+	var retired []Due
 	for _, d := range due {
-		if d.Gone() || !host.Shows(d.Path, table) {
-			kept = append(kept, d)
+		if c.Stop() {
+			break
+		}
+		r, ok, one := c.retire(d)
+		err = errors.Join(err, one)
+		if ok {
+			retired = append(retired, r)
 		}
 	}
-	return kept
+	used, one := c.uses(retired)
+	if one != nil {
+		return nil, errors.Join(err, unlessStopped(one), c.giveBack(retired, nil))
+	}
+	err = errors.Join(err, c.giveBack(retired, used))
+	for i, d := range retired {
+		if used[i] {
+			continue
+		}
+		one := c.remove(d)
+		if one == nil {
+			removed = append(removed, d)
+		}
+		err = errors.Join(err, unlessStopped(one))
+	}
+	return removed, err
 }
 
-// Never is the stop of one who has time.
-func Never() bool { return false }
+func unlessStopped(err error) error {
+	if errors.Is(err, usage.ErrStopped) || errors.Is(err, errStopped) {
+		return nil
+	}
+	return err
+}
+
+// retire takes an instance out of use, unless its user has come back.
+func (c *Cleaner) retire(d Due) (Due, bool, error) {
+	if d.base == nil || d.entry.Kind == instance.Retired {
+		return d, true, nil
+	}
+	unlock, err := c.lock(d)
+	if err != nil {
+		return d, false, err
+	}
+	defer unlock()
+	entry, err := d.base.Retire(d.entry)
+	if errors.Is(err, unix.ENOENT) {
+		return d, false, nil // another clean-up was first
+	}
+	if err != nil {
+		return d, false, err
+	}
+	back := c.hasSession(d)
+	d.entry, d.fresh = entry, true
+	if back {
+		return d, false, d.base.GiveBack(entry)
+	}
+	return d, true, nil
+}
+
+func (c *Cleaner) lock(d Due) (unlock func(), err error) {
+	if d.UID == instance.NoUID {
+		return func() {}, nil // no login looks for it
+	}
+	return c.lockUser(d.UID)
+}
+
+// giveBack returns instances that somebody uses, all of them where used is nil.
+func (c *Cleaner) giveBack(retired []Due, used []bool) (errs error) {
+	for i, d := range retired {
+		if !d.fresh || used != nil && !used[i] {
+			continue
+		}
+		unlock, err := c.lock(d)
+		if err != nil {
+			unlock = func() {} // it is not needed for this: nothing is replaced
+		}
+		errs = errors.Join(errs, d.base.GiveBack(d.entry))
+		unlock()
+	}
+	return errs
+}
+
+// remove removes what nobody uses and nobody can get any more.
+func (c *Cleaner) remove(d Due) error {
+	parent, name := d.place.Dir, d.orphan
+	if d.base != nil {
+		parent, name = d.base.Dir(), d.entry.Name()
+		unlock, err := c.lock(d)
+		if err == nil {
+			d.base.Forget(d.entry)
+			unlock()
+		}
+	}
+	if err := removeTree(parent, name, c.Stop); err != nil {
+		return fmt.Errorf("%s: %w", parent.Name(), err)
+	}
+	return nil
+}
+
+func (c *Cleaner) lockUser(uid uint32) (unlock func(), err error) {
+	unlock, err = c.Records.LockUser(uid, lockAtMost)
+	if err != nil {
+		return nil, fmt.Errorf("cannot clean up for uid %d: %w", uid, err)
+	}
+	return unlock, nil
+}

@@ -6,35 +6,79 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/instance"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/usage"
 )
 
-// Refresh gives the sockets of living programs the present time, in every
-// instance of kind directory.
+// Refresh sets the times of what the age-based cleaner must not remove, in every
+// instance of kind directory, to the present.
 //
 // systemd-tmpfiles(8) spares a socket whose path is in /proc/net/unix, however old
-// it is. In there is the path that the program has bound, /tmp/tmux-1000/default; the
-// cleaner comes by the base and sees another one. So it goes by age alone, and a
+// it is. That is the path which the program has bound, such as /tmp/tmux-1000/default;
+// the cleaner comes by the base and sees another one. So it goes by age alone, and a
 // tmux that nobody looks at for ten days would lose its socket.
+//
+// It spares mount points, too. Where a user has mounted something in an instance, such
+// as a FUSE file system, the mount is in the session alone: the cleaner sees an old empty
+// directory, and what is mounted on it would go with it.
 func (c *Cleaner) Refresh() error {
-	f, err := os.Open("/proc/1/net/unix")
-	if err != nil {
-		return fmt.Errorf("cannot tell which sockets are in use: %w", err)
-	}
-	defer f.Close()
-	bound := boundPaths(f)
-	var errs error
-	for _, private := range c.policy.Private {
-		if below := within(private.Target, bound); private.Kind == policy.Directory && len(below) > 0 {
-			errs = errors.Join(errs, c.refresh(private, below))
+	sockets, errs := c.boundPaths()
+	mounted := c.mountPoints()
+	for _, private := range c.Policy.Private {
+		if private.Kind == policy.Directory {
+			errs = errors.Join(errs, c.refresh(private, within(private.Target, sockets), mounted))
 		}
 	}
 	return errs
+}
+
+func (c *Cleaner) boundPaths() ([]string, error) {
+	f, err := os.Open("/proc/1/net/unix")
+	if err != nil {
+		return nil, fmt.Errorf("cannot find out which sockets are in use: %w", err)
+	}
+	defer f.Close()
+	return boundPaths(f), nil
+}
+
+// pointsAtMost bounds how many mount points of one user are refreshed: there can be
+// 100,000 of them.
+const pointsAtMost = 1000
+
+// mountPoints returns the mount points below the targets that each user's sessions
+// see. Sessions of one namespace see the same.
+func (c *Cleaner) mountPoints() map[uint32][]string {
+	points := map[uint32][]string{}
+	seen := map[uint64]bool{}
+	for _, session := range c.Records.Sessions() {
+		var st unix.Stat_t
+		if !session.Lives() || unix.Stat("/proc/"+strconv.Itoa(session.PID)+"/ns/mnt", &st) != nil || seen[st.Ino] {
+			continue
+		}
+		seen[st.Ino] = true
+		// A process that has ended since has no mounts to be kept.
+		_ = usage.EachMountPoint(session.PID, func(path string) {
+			if c.isBelowTarget(path) && len(points[session.UID]) < pointsAtMost {
+				points[session.UID] = append(points[session.UID], path)
+			}
+		})
+	}
+	return points
+}
+
+func (c *Cleaner) isBelowTarget(path string) bool {
+	for _, private := range c.Policy.Private {
+		if strings.HasPrefix(path, private.Target+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // boundPaths reads the paths in /proc/net/unix (proc(5)): the eighth column, if
@@ -63,24 +107,31 @@ func within(target string, paths []string) []string {
 	return below
 }
 
-// refresh looks in every instance: which user a path in the table is of, it does
-// not say.
-func (c *Cleaner) refresh(private policy.Private, relative []string) error {
-	place, err := instance.OpenTarget(c.view.Host, private.Target)
+// refresh looks for the sockets in every instance, for the table of sockets does not
+// say whose they are.
+func (c *Cleaner) refresh(private policy.Private, sockets []string, mounted map[uint32][]string) error {
+	place, err := instance.OpenTarget(c.View.Host, private.Target)
 	if err != nil {
 		return err
 	}
 	defer place.Dir.Close()
-	return c.store.EachInUse(place, private.Base, func(inside *os.File) {
-		for _, path := range relative {
-			touchSocket(inside, path)
+	return c.store.EachInUse(place, private.Base, func(owner instance.Owner, inside *os.File) {
+		for _, path := range sockets {
+			touch(inside, path, isSocket)
+		}
+		for _, path := range within(private.Target, mounted[owner.UID]) {
+			touch(inside, path, isAny)
 		}
 	})
 }
 
-// touchSocket sets the times of a socket; what is none, or is not there, stays as
-// it is. No link is followed, no mount entered.
-func touchSocket(dir *os.File, path string) {
+func isSocket(st unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFSOCK }
+
+func isAny(unix.Stat_t) bool { return true }
+
+// touch sets the times of a file that is of the right kind; one that is not there is
+// no error. No link is followed, no mount entered.
+func touch(dir *os.File, path string, is func(unix.Stat_t) bool) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
@@ -91,7 +142,7 @@ func touchSocket(dir *os.File, path string) {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+	if unix.Fstat(fd, &st) != nil || !is(st) {
 		return
 	}
 	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}

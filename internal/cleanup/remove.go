@@ -30,6 +30,9 @@ var errStopped = errors.New("stopped before all was removed")
 // early with an error that is errStopped.
 func removeTree(parent *os.File, name string, stop func() bool) error {
 	top, err := openBelow(parent, name)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("cannot open %s to remove it: %w", name, err)
 	}

@@ -47,26 +47,23 @@ func clean(out io.Writer, path string, dryRun bool) error {
 	if err != nil {
 		return hinted(err, `"gotmpns check" shows all that is wrong with the configuration`)
 	}
-	if !cleanup.Wanted(p) {
-		return nil
-	}
 	records, err := state.Open(v.Host.Root)
 	if err != nil {
 		return err
 	}
-	pass := cleanup.New(v, records, p)
-	due, errs := pass.Find()
-	defer cleanup.Close(due)
+	pass, err := cleanup.New(cleanup.Options{View: v, Records: records, Policy: p})
+	if err != nil {
+		return err
+	}
+	defer pass.Close()
+	due, errs := pass.Find(cleanup.Always...)
+	if !dryRun {
+		errs = errors.Join(errs, pass.Refresh())
+		removed, err := pass.Remove(due)
+		due, errs = removed, errors.Join(errs, err)
+	}
 	for _, d := range due {
-		done := dryRun
-		if !dryRun {
-			var err error
-			done, err = pass.Empty(d, cleanup.Never)
-			errs = errors.Join(errs, err)
-		}
-		if done {
-			fmt.Fprintln(out, d.Path)
-		}
+		fmt.Fprintln(out, d.Path)
 	}
 	return errs
 }

@@ -3,8 +3,12 @@ package instance
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"path"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,125 +16,308 @@ import (
 	"gotmpns/internal/state"
 )
 
-// gone begins the name of what was an instance and is being removed. Nobody looks
-// for it under that name but who removes it.
-const gone = ".gone-"
+// What the names of directories in a base begin with that are nobody's: retired
+// instances, and those that a login has not finished.
+const (
+	retired    = ".gone-"
+	unfinished = ".new-"
+)
 
-// Idle is an instance of kind directory that may be nobody's at the moment.
-type Idle struct {
+// NoUID is the owner of a directory in a base whose name does not say whose it is.
+const NoUID = math.MaxUint32
+
+// Kind says what a directory in a base is.
+type Kind int
+
+const (
+	InUse      Kind = iota // an instance that the next login of its owner gets
+	Aside                  // the files of a user who had the uid before
+	Unfinished             // an instance that some login is making, or has left half made
+	Retired                // an instance that nobody gets any more
+)
+
+// Entry is a directory in a base, as its name tells.
+type Entry struct {
 	Owner
+	Kind Kind
 	Path string // on the host
-	name string // in the base; it begins with gone where nobody can have it any more
+	name string
 }
 
-// Gone says that this is the rest of an instance whose removal was cut short.
-func (i Idle) Gone() bool { return strings.HasPrefix(i.name, gone) }
+// Base is an open base: the clean-up lists it and takes instances out of use.
+type Base struct {
+	base
+	locked *os.File
+}
 
-// NotEmpty lists the instances of a target that have something in them, and the
-// rests of others. What is set aside, for a uid that has changed hands, is not
-// among them: it may be wanted.
-func (s *Store) NotEmpty(target Target, configured string) ([]Idle, error) {
+// OpenBase opens the base of a target. It returns nil where there is none, and makes
+// none. The caller closes it.
+func (s *Store) OpenBase(target Target, configured string) (*Base, error) {
 	b, err := s.existingBase(target, configured)
-	if err != nil || b.dir == nil {
+	if errors.Is(err, unix.ENOENT) || err == nil && b.dir == nil {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
-	defer b.dir.Close()
-	return b.notEmpty()
+	return &Base{base: b}, nil
 }
 
-func (b base) notEmpty() ([]Idle, error) {
+// Close closes the base, and lets another clean-up have it.
+func (b *Base) Close() {
+	if b.locked != nil {
+		b.locked.Close()
+	}
+	b.dir.Close()
+}
+
+// ErrBusy says that another clean-up is at work in a base.
+var ErrBusy = errors.New("another clean-up is at work there")
+
+// Lock keeps other clean-ups out, until [Base.Close]: they would take a retired instance,
+// which may be given back, for the rest of a removal. Logins have nothing to do with it.
+func (b *Base) Lock() (err error) {
+	if b.locked, err = mountfd.ReadDir(b.dir, "."); err != nil {
+		return err
+	}
+	err = unix.Flock(int(b.locked.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = ErrBusy
+	}
+	if err != nil {
+		return fmt.Errorf("cannot clean up %s: %w", b.dir.Name(), err)
+	}
+	return nil
+}
+
+// Dir is the open base; it is the base's to close.
+func (b *Base) Dir() *os.File { return b.dir }
+
+// Entries lists a base by the names in it: none of them is opened.
+func (b *Base) Entries() ([]Entry, error) {
 	names, err := b.names()
 	if err != nil {
 		return nil, err
 	}
-	var found []Idle
+	var entries []Entry
 	for _, name := range names {
-		idle := Idle{name: name, Path: b.dir.Name() + "/" + name}
-		uid, ok := uidOf(name)
-		_, rest, _ := strings.Cut(name, ".")
-		switch {
-		case idle.Gone():
-		case !ok || strings.HasPrefix(rest, "old-") || isEmpty(b.dir, name):
-			continue
-		default:
-			idle.Owner = Owner{UID: uid, Session: rest}
+		if e, ok := b.entry(name); ok {
+			entries = append(entries, e)
 		}
-		found = append(found, idle)
 	}
-	return found, nil
+	return entries, nil
 }
 
-func isEmpty(parent *os.File, name string) bool {
-	dir, err := mountfd.ReadDir(parent, name)
+// OfUsers returns the instances that all sessions of one of these users share; nothing
+// is listed for it.
+func (b *Base) OfUsers(users map[uint32]bool) []Entry {
+	var entries []Entry
+	for uid := range users {
+		name := strconv.FormatUint(uint64(uid), 10)
+		var st unix.Stat_t
+		if unix.Fstatat(int(b.dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) != nil {
+			continue
+		}
+		e, _ := b.entry(name)
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// OfSessions returns the instances that single sessions of these users have.
+func (b *Base) OfSessions(users map[uint32]bool) ([]Entry, error) {
+	names, err := b.names()
 	if err != nil {
-		return true // not a directory: nothing of ours
+		return nil, err
+	}
+	var entries []Entry
+	for _, name := range names {
+		if uid, ok := uidOf(name); !ok || !users[uid] {
+			continue
+		}
+		if e, _ := b.entry(name); e.Kind == InUse && e.Session != "" {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
+func (b *Base) entry(name string) (Entry, bool) {
+	e := Entry{Path: b.dir.Name() + "/" + name, name: name, Owner: Owner{UID: NoUID}}
+	switch {
+	case strings.HasPrefix(name, unfinished):
+		e.Kind = Unfinished
+		return e, true
+	case strings.HasPrefix(name, retired):
+		e.Kind = Retired
+		_, name, _ = strings.Cut(name[len(retired):], ".") // what it was before
+		if uid, ok := uidOf(name); ok {
+			e.UID = uid
+		}
+		return e, true
+	}
+	uid, ok := uidOf(name)
+	e.UID = uid
+	_, e.Session, _ = strings.Cut(name, ".")
+	if strings.HasPrefix(e.Session, "old-") {
+		e.Kind, e.Session = Aside, ""
+	}
+	return e, ok
+}
+
+// Open opens an entry as a place; the caller closes it. What is not a directory on the
+// file system of the base is not ours.
+func (b *Base) Open(e Entry) (*os.File, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	for {
+		fd, err := unix.Openat2(int(b.dir.Fd()), e.name, &how)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), e.Path), nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		default:
+			return nil, fmt.Errorf("cannot open %s: %w", e.Path, err)
+		}
+	}
+}
+
+// IsEmpty says that there is nothing in an entry that its user has put there.
+func (b *Base) IsEmpty(e Entry) bool {
+	dir, err := mountfd.ReadDir(b.dir, e.name)
+	if err != nil {
+		return false
 	}
 	defer dir.Close()
 	names, _ := dir.Readdirnames(1)
 	return len(names) == 0
 }
 
-// Retire takes an instance out of use, if stillIdle says so while nobody can be
-// given it, and returns the base and the name under which it is to be removed. An
-// empty name means that it is in use. The base is the caller's to close.
-//
-// A session that comes later gets a fresh instance: it never waits for the removal.
-func (s *Store) Retire(target Target, configured string, idle Idle, stillIdle func() bool) (*os.File, string, error) {
-	b, err := s.existingBase(target, configured)
-	if err != nil || b.dir == nil {
-		return nil, "", err
+// Age is how long ago an entry was last changed, as far as its directory shows.
+func (b *Base) Age(e Entry) time.Duration {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(b.dir.Fd()), e.name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT); err != nil {
+		return 0
 	}
-	if idle.Gone() {
-		return b.dir, idle.name, nil
-	}
-	name, err := s.retire(b, idle, stillIdle)
-	if name == "" {
-		b.dir.Close()
-		return nil, "", err
-	}
-	return b.dir, name, nil
+	return time.Since(time.Unix(st.Mtim.Unix()))
 }
 
-func (s *Store) retire(b base, idle Idle, stillIdle func() bool) (string, error) {
-	unlock, err := s.state.LockUser(idle.UID, lockAtMost)
-	if err != nil {
-		return "", err
+// Retire takes an entry out of use: under its new name nobody gets it. A login that has
+// found it already goes on with it; so what follows is another look at who has, and
+// [Base.GiveBack] where that shows somebody. It is an error that is ENOENT where
+// another process has retired it first.
+func (b *Base) Retire(e Entry) (Entry, error) {
+	name := retired + state.Random() + "." + e.name
+	if err := b.rename(e.name, name); err != nil {
+		return Entry{}, fmt.Errorf("cannot take %s out of use: %w", e.Path, err)
 	}
-	defer unlock()
-	if !stillIdle() {
-		return "", nil
-	}
-	fd, name := int(b.dir.Fd()), gone+state.Random()
-	err = unix.Renameat2(fd, idle.name, fd, name, unix.RENAME_NOREPLACE)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("cannot take %s out of use: %w", idle.Path, err)
-	}
-	_ = unix.Unlinkat(fd, idle.name+".user", 0) // whose name it was; without it a new one is made as well
-	return name, nil
+	e.Kind, e.name = Retired, name
+	return e, nil
 }
 
-// EachInUse calls use with every instance of a target that has something in it, as
-// a place that is open until use returns.
-func (s *Store) EachInUse(target Target, configured string, use func(dir *os.File)) error {
-	b, err := s.existingBase(target, configured)
-	if err != nil || b.dir == nil {
-		return err
-	}
-	defer b.dir.Close()
-	idle, err := b.notEmpty()
-	if err != nil {
-		return err
-	}
-	for _, i := range idle {
-		dir, err := mountfd.OpenDir(b.dir, i.name)
-		if err != nil {
-			continue // gone meanwhile
-		}
-		use(dir)
-		dir.Close()
+// GiveBack returns a retired entry to its owner. Where the owner has another one by
+// now, it stays retired, which is no error.
+func (b *Base) GiveBack(e Entry) error {
+	_, before, _ := strings.Cut(e.name[len(retired):], ".")
+	err := b.rename(e.name, before)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("cannot take %s into use again: %w", e.Path, err)
 	}
 	return nil
+}
+
+func (b *Base) rename(from, to string) error {
+	fd := int(b.dir.Fd())
+	return unix.Renameat2(fd, from, fd, to, unix.RENAME_NOREPLACE)
+}
+
+// Forget removes the name that a retired instance was made for, unless its owner has
+// another one by now. The caller holds the lock of the owner.
+func (b *Base) Forget(e Entry) {
+	_, before, _ := strings.Cut(e.name[len(retired):], ".")
+	if before == "" {
+		return
+	}
+	fd := int(b.dir.Fd())
+	var st unix.Stat_t
+	if errors.Is(unix.Fstatat(fd, before, &st, unix.AT_SYMLINK_NOFOLLOW), unix.ENOENT) {
+		_ = unix.Unlinkat(fd, before+".user", 0)
+	}
+}
+
+// Name is the name of an entry in its base, to remove it by.
+func (e Entry) Name() string { return e.name }
+
+// EachInUse calls use with every instance of a target, and whose it is, as a place
+// that is open until use returns.
+func (s *Store) EachInUse(target Target, configured string, use func(owner Owner, dir *os.File)) error {
+	b, err := s.OpenBase(target, configured)
+	if err != nil || b == nil {
+		return err
+	}
+	defer b.Close()
+	entries, err := b.Entries()
+	for _, e := range entries {
+		if e.Kind != InUse {
+			continue
+		}
+		dir, err := b.Open(e)
+		if err != nil {
+			continue // it has gone since
+		}
+		use(e.Owner, dir)
+		dir.Close()
+	}
+	return err
+}
+
+// Orphans lists the bases on a target's own file system that are not the recorded one:
+// nobody gets an instance in them any more.
+func (s *Store) Orphans(target Target) ([]Orphan, error) {
+	dir, err := mountfd.ReadDir(target.Dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list %s: %w", target.Path, err)
+	}
+	recorded := ""
+	if b, err := s.existingBase(target, ""); err == nil && b.dir != nil {
+		recorded = path.Base(b.dir.Name())
+		b.dir.Close()
+	}
+	var orphans []Orphan
+	for _, name := range names {
+		if isBaseName(name) && name != recorded && s.isBase(target, name) {
+			orphans = append(orphans, Orphan{Path: target.Path + "/" + name, Name: name})
+		}
+	}
+	return orphans, nil
+}
+
+// Orphan is a base that no record leads to.
+type Orphan struct {
+	Path string // on the host
+	Name string // below the target
+}
+
+// isBaseName knows the names that bases get: another directory of root's may begin
+// in the same way.
+func isBaseName(name string) bool {
+	random, ok := strings.CutPrefix(name, prefix)
+	return ok && len(random) == len("1a2b3c4d") && strings.Trim(random, "0123456789abcdef") == ""
+}
+
+func (s *Store) isBase(target Target, name string) bool {
+	dir, err := mountfd.OpenDir(target.Dir, name)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	info, err := mountfd.Stat(dir)
+	return err == nil && unfit(info) == "" && !info.MountRoot
 }

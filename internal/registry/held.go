@@ -15,8 +15,9 @@ import (
 // Held keeps the namespaces of all users with open sessions. It may be used by several
 // threads.
 type Held struct {
-	mu    sync.Mutex
-	users map[uint32][]*held
+	mu      sync.Mutex
+	users   map[uint32][]*held
+	numbers map[uint64]uint32 // whose a namespace is, by its inode
 }
 
 // held is a namespace and what keeps it here.
@@ -32,7 +33,15 @@ type held struct {
 type resident struct{ pid, pidfd int }
 
 // NewHeld returns a registry that holds nothing.
-func NewHeld() *Held { return &Held{users: map[uint32][]*held{}} }
+func NewHeld() *Held { return &Held{users: map[uint32][]*held{}, numbers: map[uint64]uint32{}} }
+
+// Whose says whose namespace has a number, of those that are held now.
+func (h *Held) Whose(number uint64) (uid uint32, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	uid, ok = h.numbers[number]
+	return uid, ok
+}
 
 // Of returns the namespaces of a user, the latest first; they are the caller's to
 // close. Where none is held, those are found that workers have made since: by the
@@ -80,6 +89,7 @@ func (h *Held) Add(uid uint32, n *Namespace, session string) {
 			return
 		}
 	}
+	h.numbers[id.Inode] = uid
 	h.users[uid] = append(h.users[uid], &held{Namespace: *n, uid: uid, id: id, sessions: map[string]bool{session: true}})
 }
 
@@ -203,6 +213,7 @@ func (h *Held) release(idle map[mountfd.ID]*held, found map[mountfd.ID]*resident
 		if found == nil || n.resident != nil || len(n.sessions) > 0 {
 			continue
 		}
+		delete(h.numbers, id.Inode)
 		n.Close()
 		h.users[n.uid] = slices.DeleteFunc(h.users[n.uid], func(o *held) bool { return o == n })
 		if len(h.users[n.uid]) == 0 {
