@@ -23,25 +23,24 @@ var alice = Owner{UID: 1000, User: "alice"}
 // newStore serves one login whose target is a directory of the test's own.
 func newStore(t *testing.T, dir string) (*Store, Target) {
 	t.Helper()
-	v, err := view.Enter() // this goroutine keeps its thread, which ends with it
+	v, err := view.Enter(os.Getpid()) // this goroutine keeps its thread, which ends with it
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := state.Open(v.Host)
+	t.Cleanup(func() { _ = v.Close() })
+	s, err := state.Open(v.Host.Root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	place, err := mountfd.OpenDir(v.Host, dir)
+	t.Cleanup(func() { _ = s.Close() })
+	target, err := OpenTarget(v.Host, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := mountfd.Stat(place)
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { _ = target.Dir.Close() })
 	store := NewStore(v, s)
 	t.Cleanup(store.Close)
-	return store, Target{Path: dir, Dir: place, Info: info}
+	return store, target
 }
 
 // newTarget is outside of /tmp, where the tests themselves have files.
@@ -72,7 +71,7 @@ func first(t *testing.T, dir string) (instance string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	store.Close()
+	store.Close() // other logins of this user wait no longer
 	return one(t, dir+"/gotmpns-*") + "/1000"
 }
 
@@ -165,7 +164,7 @@ func lstat(t *testing.T, path string) string {
 }
 
 // CASES 4: a cleaner has removed the base, and a user has taken its name.
-func TestASquattedBaseIsMadeAnew(t *testing.T) {
+func TestASquattedBaseIsReplaced(t *testing.T) {
 	dir := newTarget(t)
 	instance := first(t, dir)
 	base := filepath.Dir(instance)
@@ -184,7 +183,7 @@ func TestASquattedBaseIsMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if strings.HasPrefix(f.Name(), base) || len(store.Remarks) == 0 || !strings.Contains(store.Remarks[0], "made anew") {
+	if strings.HasPrefix(f.Name(), base) || len(store.Remarks) == 0 || !strings.Contains(store.Remarks[0], "is replaced") {
 		t.Errorf("the instance is %s, the remarks are %q", f.Name(), store.Remarks)
 	}
 }
@@ -253,8 +252,9 @@ func TestRacesWithTheUserNeverLeadOutside(t *testing.T) {
 	}
 	defer func() { _ = attacker.Process.Kill(); _ = attacker.Wait() }()
 	refused := 0
+	login, target := newStore(t, dir)
 	for range 1000 {
-		store, target := newStore(t, dir)
+		store := NewStore(login.view, login.state)
 		f, err := store.Directory(target, "", alice)
 		if err != nil {
 			t.Fatal(err)
@@ -263,7 +263,7 @@ func TestRacesWithTheUserNeverLeadOutside(t *testing.T) {
 			refused++
 		}
 		_ = f.Close()
-		_ = target.Dir.Close()
+		store.Close()
 		_ = os.RemoveAll(instance + "/s") // once it is root's, nobody can take it away
 	}
 	if after := lstat(t, outside); after != before || len(list(t, outside)) != 0 {
