@@ -2,7 +2,6 @@ package state
 
 import (
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,7 +78,7 @@ func claim(t *testing.T, d *Dir, s Session) (name string) {
 	return c.Name
 }
 
-// put writes a file below the state directory, with the directories on the way.
+// putFile writes a file below the state directory, with the directories on the way.
 func putFile(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(path[:strings.LastIndexByte(path, '/')], 0o700); err != nil {
@@ -339,19 +338,4 @@ func TestSessionsAreListedWithTheLivingAndTheDeadToldApart(t *testing.T) {
 	if diff := cmp.Diff([]string{living.Name}, namesOf(d.Living(alice))); diff != "" || len(d.Living(bob)) != 0 {
 		t.Errorf("living: %s %+v", diff, d.Living(bob))
 	}
-}
-
-// ended starts a process that has ended, and is not reaped before the test is over.
-func ended(t *testing.T) int {
-	t.Helper()
-	process := exec.Command("true")
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = process.Wait() })
-	var info unix.Siginfo
-	if err := unix.Waitid(unix.P_PID, process.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
-		t.Fatal(err)
-	}
-	return process.Process.Pid
 }
