@@ -27,21 +27,20 @@ func newStore(t *testing.T, dir string) (*Store, Target) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = v.Close() })
 	s, err := state.Open(v.Host.Root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	place, err := mountfd.OpenDir(v.Host.Root, dir)
+	t.Cleanup(func() { _ = s.Close() })
+	target, err := OpenTarget(v.Host, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := mountfd.Stat(place)
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { _ = target.Dir.Close() })
 	store := NewStore(v, s)
 	t.Cleanup(store.Close)
-	return store, Target{Path: dir, Dir: place, Info: info}
+	return store, target
 }
 
 // newTarget is outside of /tmp, where the tests themselves have files.
@@ -72,7 +71,7 @@ func first(t *testing.T, dir string) (instance string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	store.Close()
+	store.Close() // other logins of this user wait no longer
 	return one(t, dir+"/gotmpns-*") + "/1000"
 }
 
@@ -165,7 +164,7 @@ func lstat(t *testing.T, path string) string {
 }
 
 // CASES 4: a cleaner has removed the base, and a user has taken its name.
-func TestASquattedBaseIsMadeAnew(t *testing.T) {
+func TestASquattedBaseIsReplaced(t *testing.T) {
 	dir := newTarget(t)
 	instance := first(t, dir)
 	base := filepath.Dir(instance)
@@ -253,8 +252,9 @@ func TestRacesWithTheUserNeverLeadOutside(t *testing.T) {
 	}
 	defer func() { _ = attacker.Process.Kill(); _ = attacker.Wait() }()
 	refused := 0
+	login, target := newStore(t, dir)
 	for range 1000 {
-		store, target := newStore(t, dir)
+		store := NewStore(login.view, login.state)
 		f, err := store.Directory(target, "", alice)
 		if err != nil {
 			t.Fatal(err)
@@ -263,7 +263,7 @@ func TestRacesWithTheUserNeverLeadOutside(t *testing.T) {
 			refused++
 		}
 		_ = f.Close()
-		_ = target.Dir.Close()
+		store.Close()
 		_ = os.RemoveAll(instance + "/s") // once it is root's, nobody can take it away
 	}
 	if after := lstat(t, outside); after != before || len(list(t, outside)) != 0 {
@@ -312,7 +312,7 @@ func TestMountPointsAreMadeAsRootsOwn(t *testing.T) {
 	if err := os.Symlink("/etc", instance+"/link"); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"mine", "mine/x", "link", "link/x", "a/b/c/../../../../x", "file/x"} {
+	for _, path := range []string{"mine", "mine/x", "link", "link/x", "a/b/c/../../../../x", "file/x", "file"} {
 		if _, err := MountPoint(f, path, true); err == nil {
 			t.Errorf("%s is taken for a mount point", path)
 		}
