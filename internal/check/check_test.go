@@ -284,6 +284,10 @@ func TestWhereToAddTheLine(t *testing.T) {
 			`create /etc/pam.d/x with two lines: "@include /usr/lib/pam.d/x" and "session optional pam_gotmpns.so"`},
 		{"the administrator's", true, administrators("session required pam_unix.so\n"),
 			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/x`},
+		{"one that includes another service", false, administrators("session include cron\nsession optional pam_x.so\n"),
+			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/common-session-noninteractive`},
+		{"one that includes what has no sessions", false, administrators("@include common-auth\nsession required pam_unix.so\n"),
+			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/x`},
 		{"one that includes for passwords only", false, administrators("password include common-session\nsession required pam_unix.so\n"),
 			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/x`},
 	} {

@@ -132,7 +132,7 @@ var mounters = []string{"pam_mount.so", "pam_ecryptfs.so", "pam_zfs_key.so", "pa
 
 // judgeMounters reports modules whose mounts do not travel between the session and
 // the host.
-func judgeMounters(s System, service string, lines []pamconf.Line) []Finding {
+func judgeMounters(s System, lines []pamconf.Line) []Finding {
 	if s.ConfigErr != nil || s.Mounts == nil || !s.cutsOff("/home") {
 		return nil
 	}
@@ -142,7 +142,7 @@ func judgeMounters(s System, service string, lines []pamconf.Line) []Finding {
 			continue
 		}
 		findings = append(findings, Finding{"pam-mounts", Problem, "PAM",
-			fmt.Sprintf("%s: %s at %s mounts at login and unmounts at logout: the host does not see the one or the other", service, path.Base(l.Module), l.Place()),
+			fmt.Sprintf("%s at %s mounts at login and unmounts at logout: the host does not see the one or the other", path.Base(l.Module), l.Place()),
 			"mount a file system on " + strings.Join(plainTargets(s), " and ") + " and set propagation = \"auto\"", l.File})
 	}
 	return findings

@@ -70,7 +70,7 @@ func (s System) enable(service string) string {
 	f := s.Stacks[service]
 	for _, name := range slices.Backward(s.Stacks.Included(service)) {
 		included, ok := s.Stacks[name]
-		if ok && !included.IsVendors() && isForSessions(name) {
+		if ok && !included.IsVendors() && s.Stacks.HasSessions(name) {
 			return s.enableIn(included.Path)
 		}
 	}
@@ -78,11 +78,6 @@ func (s System) enable(service string) string {
 		return s.enableIn(f.Path)
 	}
 	return fmt.Sprintf("create /etc/pam.d/%s with two lines: \"@include %s\" and \"%s\"", service, f.Path, ourLine)
-}
-
-// isForSessions recognises the included files that every kind of session has.
-func isForSessions(name string) bool {
-	return strings.HasPrefix(name, common) || slices.Contains([]string{"system-auth", "password-auth", "postlogin", "system-login"}, name)
 }
 
 func judgeLine(s System, l pamconf.Line) []Finding {
@@ -139,7 +134,8 @@ func judgeHalves(s System) []Finding {
 
 func judgeServices(s System) []Finding {
 	var with, without []string
-	var findings []Finding
+	var orders []Finding
+	services := map[string][]string{} // by the text of a finding in orders
 	for _, service := range s.Stacks.Services() {
 		lines := s.Stacks.Sessions(service)
 		at := pamconf.Index(lines, moduleName)
@@ -148,8 +144,17 @@ func judgeServices(s System) []Finding {
 			continue
 		}
 		with = append(with, service)
-		findings = append(findings, judgeOrder(service, lines, at)...)
-		findings = append(findings, judgeMounters(s, service, lines)...)
+		for _, f := range append(judgeOrder(lines, at), judgeMounters(s, lines)...) {
+			if services[f.Text] == nil {
+				orders = append(orders, f)
+			}
+			services[f.Text] = append(services[f.Text], service)
+		}
+	}
+	var findings []Finding
+	for _, f := range orders {
+		f.Text = strings.Join(services[f.Text], ", ") + ": " + f.Text
+		findings = append(findings, f)
 	}
 	if len(with) > 0 {
 		findings = append(findings, Finding{"pam-with", OK, "PAM", "services with the module: " + strings.Join(with, ", "), "", ""})
@@ -167,40 +172,37 @@ type placeFor struct {
 	services []string
 }
 
-// placesFor groups services: those with a common file come under that one, and all
-// others of the administrator's together.
+// placesFor groups services by the file that their line belongs in.
 func (s System) placesFor(services []string) []placeFor {
 	var places []placeFor
-	add := func(advice, service string) {
+	for _, service := range services {
+		advice := s.enable(service)
 		at := slices.IndexFunc(places, func(p placeFor) bool { return p.advice == advice })
 		if at < 0 {
 			places, at = append(places, placeFor{advice: advice}), len(places)
 		}
 		places[at].services = append(places[at].services, service)
 	}
-	for _, service := range services {
-		advice := s.enable(service)
-		if f := s.Stacks[service]; advice == s.enableIn(f.Path) && !f.IsVendors() {
-			advice = "add the line \"" + ourLine + "\" at the end of their files in /etc/pam.d"
-		}
-		add(advice, service)
-	}
 	return places
 }
 
 // judgeOrder looks for what keeps PAM from calling the module, or calls it twice.
-func judgeOrder(service string, lines []pamconf.Line, at int) []Finding {
+func judgeOrder(lines []pamconf.Line, at int) []Finding {
 	if l, skipped := pamconf.Skips(lines, at); skipped {
-		return []Finding{{"pam-skipped", Problem, "PAM", fmt.Sprintf("%s: %s at %s is skipped by %s (%s %s)",
-			service, moduleName, lines[at].Place(), l.Place(), l.Control, l.Module), "move it down, behind the lines that are skipped", lines[at].File}}
+		advice := "move it down, behind the lines that are skipped"
+		if l.EndsStack() {
+			advice = "move it up, above " + l.Place()
+		}
+		return []Finding{{"pam-skipped", Problem, "PAM", fmt.Sprintf("%s at %s is skipped by %s (%s %s)",
+			moduleName, lines[at].Place(), l.Place(), l.Control, l.Module), advice, lines[at].File}}
 	}
 	again := pamconf.Index(lines[at+1:], moduleName)
 	if again < 0 {
 		return nil
 	}
 	second := lines[at+1+again]
-	return []Finding{{"pam-twice", Notice, "PAM", fmt.Sprintf("%s: %s is called twice, at %s and %s",
-		service, moduleName, lines[at].Place(), second.Place()), "remove one of the two lines", second.File}}
+	return []Finding{{"pam-twice", Notice, "PAM", fmt.Sprintf("%s is called twice, at %s and %s",
+		moduleName, lines[at].Place(), second.Place()), "remove one of the two lines", second.File}}
 }
 
 // Call is how a service calls the module.

@@ -89,6 +89,9 @@ var without = []string{
 	"ppp-auth", "apache2", "squid", "mumble-server", "postgresql", "mariadb", "pkexec",
 }
 
+// HasSessions says whether a file has session lines, its own or included ones.
+func (s Stacks) HasSessions(name string) bool { return len(s.expand(name, 0, deepest)) > 0 }
+
 // Services returns the names of the services that open sessions, sorted: every
 // service with session lines of its own but the known exceptions. Files that only
 // serve to be included are no services.
@@ -96,7 +99,7 @@ func (s Stacks) Services() []string {
 	var names []string
 	for _, name := range s.Names() {
 		isFragment := strings.HasPrefix(name, "common-") || strings.HasPrefix(name, "/") || slices.Contains(fragments, name)
-		if isFragment || name == Other || slices.Contains(without, name) || len(s.expand(name, 0, deepest)) == 0 {
+		if isFragment || name == Other || slices.Contains(without, name) || !s.HasSessions(name) {
 			continue
 		}
 		names = append(names, name)
