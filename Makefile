@@ -48,7 +48,8 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 MANDIR     ?= $(PREFIX)/share/man
 BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
-FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
+# fish looks below /usr/local only where XDG_DATA_DIRS says so.
+FISHDIR    ?= $(if $(filter /usr,$(PREFIX)),/usr/share/fish/vendor_completions.d,/etc/fish/completions)
 FUZZTIME   ?= 10s
 SUITE      ?= bookworm
 STRIP      ?= -s
@@ -152,6 +153,8 @@ install:
 uninstall:
 	@! grep -rls pam_gotmpns $(DESTDIR)/etc/pam.d 2>/dev/null || \
 	  { echo 'take pam_gotmpns.so out of the files above first, or logins may fail' >&2; exit 1; }
+	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || test ! -e $(UNITDIR)/gotmpns.socket || \
+	  { systemctl disable --now gotmpns.socket && systemctl stop gotmpns.service; }
 	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
 	rm -f $(DESTDIR)$(BINDIR)/gotmpns $(DESTDIR)$(UNITDIR)/gotmpns.socket $(DESTDIR)$(UNITDIR)/gotmpns.service
 	rm -f $(DESTDIR)$(MANDIR)/man1/gotmpns.1 $(DESTDIR)$(MANDIR)/man5/gotmpns.toml.5 $(DESTDIR)$(MANDIR)/man8/pam_gotmpns.8

@@ -3,14 +3,16 @@
 //	system files and tables -> System -> findings
 //
 // [Read] gathers, and judges nothing; what it could not read is missing in the
-// System. Everything else here is pure: a System goes in, findings come out, as
-// plain data that the command prints. So each judgement is a row in a table.
+// System, with the reason. Everything else here is pure: a System goes in, findings
+// come out, as plain data that the command prints. So each judgement is a row in a
+// table.
 package check
 
 import (
 	"slices"
 
 	"gotmpns/internal/mounts"
+	"gotmpns/internal/pamconf"
 	"gotmpns/internal/policy"
 )
 
@@ -20,37 +22,46 @@ type Level string
 // The levels.
 const (
 	OK      Level = "ok"
-	Notice  Level = "notice"  // works, but somebody should know
+	Notice  Level = "notice"  // works, but an administrator should know
 	Problem Level = "problem" // does not work, or not as it is meant to
 )
 
 // Finding is one thing that was looked at.
 type Finding struct {
+	ID      string `json:"id"` // stable: gotmpns(1) lists them
 	Level   Level  `json:"level"`
 	Subject string `json:"subject"`
 	Text    string `json:"text"`
 	Advice  string `json:"advice,omitempty"` // what to do
+	File    string `json:"file,omitempty"`   // the file that the finding is about
 }
 
 // System is what the findings depend on.
 type System struct {
 	Root       bool // seen with root's eyes
 	ConfigPath string
+	Draft      bool // the file at ConfigPath is not the one that logins use
 	Defaults   bool // there is no file at ConfigPath, and need not be one
 	Policy     policy.Policy
 	ConfigErr  error
+	NotSeen    []string // what could not be looked at, and why
 	Kernel     Kernel
-	Mounts     mounts.Table      // of the host; nil: not to be had
+	Mounts     mounts.Table      // of the host; nil: not available
 	Targets    map[string]Target // by path, those of the policy
 	Sources    map[string]Target // of its binds
+	Shares     map[string]bool   // whether the host has a path that is shared
 	Files      []File            // that make up the module
-	PAM        map[string]string // the services' files, by name
-	Tmpfiles   map[string]string // the files of tmpfiles.d that count, by name; nil: nobody reads them
-	Units      map[string]string // the text of units with their drop-ins, by name
+	Stacks     pamconf.Stacks
+	Profile    bool              // pam-auth-update has a profile for the module
+	Workers    map[string]File   // programs that stacks name with worker=, by path
+	Tmpfiles   map[string]string // the files of tmpfiles.d that take effect, by name; nil: nobody reads them
+	Units      map[string]Unit   // services of the system, by name
 	SSHD       *string           // sshd_config with what it includes; nil: there is none
 	Kerberos   *string           // krb5.conf with what it includes; nil: there is none
 	Namespace  string            // namespace.conf and namespace.d
 	SELinux    bool              // enforcing
+	Unknown    []policy.Rule     // rules with a name that nobody has
+	Homes      []Home            // below a target that is private for their owner
 	Leftovers  Leftovers
 }
 
@@ -61,7 +72,7 @@ type Kernel struct {
 	Admin   bool     // CAP_SYS_ADMIN is there
 }
 
-// Target is a place as it is on the host.
+// Target is a path as it is on the host.
 type Target struct {
 	Err       string // why it cannot be used
 	Directory bool
@@ -77,6 +88,16 @@ type File struct {
 	Mode uint32
 }
 
+// Unit is a unit of systemd with its drop-ins.
+type Unit struct {
+	Path   string // of the unit itself
+	Text   string
+	Exempt bool // the configuration exempts logins by its PAMName= and User=
+}
+
+// Home is a home directory below a target.
+type Home struct{ User, Path, Target string }
+
 // Leftovers is what earlier sessions have left.
 type Leftovers struct {
 	Records int      // of sessions whose process has gone
@@ -85,10 +106,10 @@ type Leftovers struct {
 	Unknown []string // instances of users who are not known any more
 }
 
-// All judges everything, in the order in which one would mend it.
+// All judges everything, in the order in which one would fix it.
 func All(s System) []Finding {
 	return slices.Concat(
-		Configuration(s), kernel(s), module(s), targets(s), propagation(s), Stacks(s),
+		Configuration(s), kernel(s), notSeen(s), module(s), targets(s), configured(s), propagation(s), stacks(s),
 		tmpfiles(s), clashes(s), leftovers(s),
 	)
 }

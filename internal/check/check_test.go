@@ -10,6 +10,7 @@ import (
 
 	"gotmpns/internal/config"
 	"gotmpns/internal/mounts"
+	"gotmpns/internal/pamconf"
 	"gotmpns/internal/policy"
 )
 
@@ -26,11 +27,20 @@ session	optional	pam_systemd.so
 	ours       = "session optional pam_gotmpns.so\n"
 )
 
-func stacks(common, noninteractive string) map[string]string {
-	return map[string]string{
-		"common-session": common, "common-session-noninteractive": noninteractive,
-		"sshd": debianSSHD, "cron": debianCron, "systemd-user": "session required pam_limits.so\n@include common-session-noninteractive\n",
+// files makes the service files of a Debian.
+func files(common, noninteractive string) pamconf.Stacks {
+	return pamconf.Stacks{
+		"common-session":                {Path: "/etc/pam.d/common-session", Text: common},
+		"common-session-noninteractive": {Path: "/etc/pam.d/common-session-noninteractive", Text: noninteractive},
+		"sshd":                          {Path: "/etc/pam.d/sshd", Text: debianSSHD},
+		"cron":                          {Path: "/etc/pam.d/cron", Text: debianCron},
+		"systemd-user":                  {Path: "/usr/lib/pam.d/systemd-user", Text: "session required pam_limits.so\n@include common-session-noninteractive\n"},
 	}
+}
+
+// set replaces a file of /etc/pam.d.
+func (s *System) set(service, text string) {
+	s.Stacks[service] = pamconf.File{Path: "/etc/pam.d/" + service, Text: text}
 }
 
 func table(t *testing.T, text string) mounts.Table {
@@ -56,15 +66,19 @@ func healthy(t *testing.T) System {
 		Kernel:   Kernel{Release: "6.1.0-18-amd64", Admin: true},
 		Mounts:   table(t, sharedRoot),
 		Targets:  map[string]Target{"/tmp": {Directory: true, Mode: 0o1777}},
+		Shares:   map[string]bool{},
 		Files:    []File{{Path: "/usr/lib/security/pam_gotmpns.so", Mode: 0o644}},
-		PAM:      stacks(debianCommon+ours, debianCommon+ours),
+		Stacks:   files(debianCommon+ours, debianCommon+ours),
 		Tmpfiles: map[string]string{"gotmpns.conf": "x /tmp/gotmpns-*\n"},
-		Units:    map[string]string{"ssh.service": "[Service]\nExecStart=/usr/sbin/sshd -D\n"},
-		SSHD:     &usePAM, Kerberos: &krb,
+		Units: map[string]Unit{
+			"ssh.service":   {"/usr/lib/systemd/system/ssh.service", "[Service]\nExecStart=/usr/sbin/sshd -D\n", false},
+			"user@.service": {"/usr/lib/systemd/system/user@.service", "[Service]\nUser=%i\nPAMName=systemd-user\nType=notify\n", false},
+		},
+		SSHD: &usePAM, Kerberos: &krb,
 	}
 }
 
-func TestAHealthyMachineHasNothingToBeToldOf(t *testing.T) {
+func TestAHealthyMachineHasOnlyGoodFindings(t *testing.T) {
 	for _, f := range All(healthy(t)) {
 		if f.Level != OK || f.Advice != "" {
 			t.Errorf("%+v", f)
@@ -75,83 +89,153 @@ func TestAHealthyMachineHasNothingToBeToldOf(t *testing.T) {
 // Each row breaks one thing, and has the one finding that says so.
 func TestWhatIsFound(t *testing.T) {
 	text := func(s string) *string { return &s }
+	rule := func(source string) policy.Rule {
+		r, err := policy.ParseRule(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	unit := func(name, more string) func(*System) {
+		return func(s *System) {
+			u := s.Units[name]
+			u.Text += more
+			s.Units[name] = u
+		}
+	}
 	for _, c := range []struct {
+		id    string
 		name  string
 		spoil func(*System)
 		level Level
 		want  string
 	}{
-		{"old kernel", func(s *System) { s.Kernel.Release = "5.10.0-28-amd64" }, Problem, "too old"},
-		{"the first kernel", func(s *System) { s.Kernel.Release = "5.12.0" }, OK, ""},
-		{"a release of rc", func(s *System) { s.Kernel.Release = "6.19-rc1" }, OK, ""},
-		{"seccomp", func(s *System) { s.Kernel.Refused = []string{"open_tree"} }, Problem, "refused: open_tree"},
-		{"no capability", func(s *System) { s.Kernel.Admin = false }, Problem, "CAP_SYS_ADMIN"},
-		{"not root", func(s *System) { s.Root, s.Kernel.Admin = false, false }, OK, ""},
-		{"no module", func(s *System) { s.Files[0].Err = "cannot find it" }, Problem, "cannot find it"},
-		{"module of a user", func(s *System) { s.Files[0].UID = 1000 }, Problem, "others than root can change"},
-		{"module writable", func(s *System) { s.Files[0].Mode = 0o664 }, Problem, "others than root can change"},
-		{"mistake", func(s *System) { s.ConfigErr = &config.Errors{Problems: []string{"/etc/x.toml:9: unknown key"}} }, Problem, "/etc/x.toml:9"},
-		{"unreadable", func(s *System) { s.ConfigErr = errors.New("cannot trust /etc/x.toml") }, Problem, "cannot trust"},
-		{"no target", func(s *System) { s.Targets["/tmp"] = Target{Err: "cannot open /tmp"} }, Problem, "cannot open /tmp"},
-		{"target a file", func(s *System) { s.Targets["/tmp"] = Target{Mode: 0o644} }, Problem, "not a directory"},
-		{"target of a user", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, UID: 7, Mode: 0o1777} }, Problem, "belongs to uid 7"},
-		{"no sticky bit", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, Mode: 0o777} }, Problem, "no sticky bit"},
-		{"a base elsewhere", func(s *System) {
+		{"kernel-old", "old kernel", func(s *System) { s.Kernel.Release = "5.10.0-28-amd64" }, Problem, "too old"},
+		{"", "the first kernel", func(s *System) { s.Kernel.Release = "5.12.0" }, OK, ""},
+		{"", "a release of rc", func(s *System) { s.Kernel.Release = "6.19-rc1" }, OK, ""},
+		{"kernel-refused", "seccomp", func(s *System) { s.Kernel.Refused = []string{"open_tree"} }, Problem, "refused: open_tree"},
+		{"kernel-capability", "no capability", func(s *System) { s.Kernel.Admin = false }, Problem, "CAP_SYS_ADMIN"},
+		{"kernel-capability", "no capability, and a filter", func(s *System) {
+			s.Kernel.Admin, s.Kernel.Refused = false, []string{"open_tree"}
+		}, Problem, "CAP_SYS_ADMIN"},
+		{"", "not root", func(s *System) { s.Root, s.Kernel.Admin = false, false }, OK, ""},
+		{"not-checked", "sessions that cannot be seen", func(s *System) { s.NotSeen = []string{"sessions are not checked: setns: EPERM"} }, Notice, "not checked"},
+		{"module-missing", "no module", func(s *System) { s.Files[0].Err = "cannot find it" }, Problem, "cannot find it"},
+		{"module-writable", "module of a user", func(s *System) { s.Files[0].UID = 1000 }, Problem, "users other than root can change"},
+		{"module-writable", "module writable", func(s *System) { s.Files[0].Mode = 0o664 }, Problem, "users other than root can change"},
+		{"configuration-invalid", "mistake", func(s *System) { s.ConfigErr = &config.Errors{Problems: []string{"/etc/x.toml:9: unknown key"}} }, Problem, "/etc/x.toml:9"},
+		{"configuration-invalid", "unreadable", func(s *System) { s.ConfigErr = errors.New("cannot trust /etc/x.toml") }, Problem, "cannot trust"},
+		{"target-missing", "no target", func(s *System) { s.Targets["/tmp"] = Target{Err: "cannot open /tmp"} }, Problem, "cannot open /tmp"},
+		{"target-file", "target a file", func(s *System) { s.Targets["/tmp"] = Target{Mode: 0o644} }, Problem, "not a directory"},
+		{"target-owner", "target of a user", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, UID: 7, Mode: 0o1777} }, Problem, "belongs to uid 7"},
+		{"target-sticky", "no sticky bit", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, Mode: 0o777} }, Problem, "no sticky bit"},
+		{"", "a base elsewhere", func(s *System) {
 			s.Targets["/tmp"] = Target{Directory: true, Mode: 0o777}
 			s.Policy.Private[0].Base = "/var/lib/x"
 		}, OK, ""},
-		{"source", func(s *System) {
+		{"bind-source", "source", func(s *System) {
 			s.Policy.Bind = []policy.Bind{{Source: "/opt/hosts", Target: "/etc/hosts"}}
 			s.Sources = map[string]Target{"/opt/hosts": {Err: "no such file"}}
 		}, Problem, "no such file"},
-		{"private root", func(s *System) { s.Mounts = table(t, privateRoot) }, Notice, "/ is not shared"},
-		{"private root, shared target", func(s *System) { s.Mounts = table(t, privateRoot+tmpOnTmpfs) }, OK, ""},
-		{"shared is impossible", func(s *System) { s.Policy.Propagation = policy.Shared }, Problem, "not a mount point of its own"},
-		{"shared is possible", func(s *System) { s.Policy.Propagation = policy.Shared; s.Mounts = table(t, sharedRoot+tmpOnTmpfs) }, OK, ""},
-		{"not enabled", func(s *System) { s.PAM = stacks(debianCommon, debianCommon) }, Problem, "no stack has pam_gotmpns.so"},
-		{"commented out", func(s *System) { s.PAM = stacks(debianCommon+"# "+ours, debianCommon+"#"+ours) }, Problem, "no stack has"},
-		{"passed over", func(s *System) {
-			s.PAM["common-session"] = "session [default=1] pam_permit.so\n" + ours + debianCommon
-		}, Problem, "sshd: pam_gotmpns.so at common-session:2 is passed over by common-session:1"},
-		{"behind sufficient", func(s *System) { s.PAM["common-session"] = "session sufficient pam_unix.so\n" + ours }, Problem, "is passed over by common-session:1"},
-		{"behind done", func(s *System) { s.PAM["common-session"] = "session [success=done default=bad] pam_unix.so\n" + ours }, Problem, "is passed over"},
-		{"behind a short jump", func(s *System) {
-			s.PAM["common-session"] = "session [success=1 default=ignore] pam_x.so\nsession required pam_y.so\n" + ours
+		{"propagation-host", "private root", func(s *System) { s.Mounts = table(t, privateRoot) }, Notice, "/ is not shared"},
+		{"", "private root, shared target", func(s *System) { s.Mounts = table(t, privateRoot+tmpOnTmpfs) }, OK, ""},
+		{"propagation-refused", "shared is impossible", func(s *System) { s.Policy.Propagation = policy.Shared }, Problem, "not a mount point of its own"},
+		{"", "shared is possible", func(s *System) { s.Policy.Propagation = policy.Shared; s.Mounts = table(t, sharedRoot+tmpOnTmpfs) }, OK, ""},
+		{"target-elsewhere", "/tmp bound to /var/tmp", func(s *System) {
+			s.Mounts = table(t, sharedRoot+"30 20 8:1 /tmp /var/tmp rw shared:1 - ext4 /dev/sda1 rw\n")
+		}, Notice, "mounted at /var/tmp as well"},
+		{"", "/tmp bound to another target", func(s *System) {
+			s.Mounts = table(t, sharedRoot+"30 20 8:1 /tmp /var/tmp rw shared:1 - ext4 /dev/sda1 rw\n")
+			s.Policy.Private = append(s.Policy.Private, policy.Private{Target: "/var/tmp", Kind: policy.Tmpfs, Size: 1})
+			s.Targets["/var/tmp"] = Target{Directory: true}
 		}, OK, ""},
-		{"sufficient itself", func(s *System) { s.PAM["common-session"] = "session sufficient pam_gotmpns.so\n" }, Problem, "no module behind it"},
-		{"wrong type", func(s *System) { s.PAM["su"] = "auth optional pam_gotmpns.so\nsession include common-session\n" }, Problem, `stands under "auth"`},
-		{"twice", func(s *System) { s.PAM["sshd"] = debianSSHD + ours }, Notice, "called twice"},
-		{"a service without", func(s *System) { s.PAM["runuser"] = "session required pam_unix.so\n" }, Notice, "without the module: runuser"},
-		{"unknown argument", func(s *System) { s.PAM["common-session"] = "session optional pam_gotmpns.so debgu\n" }, Problem, `"debgu" is not known`},
-		{"relative path", func(s *System) { s.PAM["common-session"] = "session optional pam_gotmpns.so config=x\n" }, Problem, "absolute path"},
-		{"timeout", func(s *System) { s.PAM["common-session"] = "session optional pam_gotmpns.so timeout=0\n" }, Problem, "from 1 to 600"},
-		{"all arguments", func(s *System) {
-			s.PAM["common-session"] = "-session optional pam_gotmpns.so debug config=/x worker=/y socket=none timeout=600\n"
+		{"target-elsewhere", "the whole disk a second time", func(s *System) {
+			s.Mounts = table(t, sharedRoot+"30 20 8:1 / /mnt/disk rw shared:1 - ext4 /dev/sda1 rw\n")
+		}, Notice, "mounted at /mnt/disk/tmp as well"},
+		{"home-hidden", "a home below a target", func(s *System) { s.Homes = []Home{{"carol", "/tmp/home/carol", "/tmp"}} }, Problem, "the home of carol"},
+		{"rule-unknown", "a user nobody knows", func(s *System) { s.Unknown = []policy.Rule{rule("alcie")} }, Notice, `"alcie" matches nobody: there is no user alcie`},
+		{"rule-unknown", "a group nobody knows", func(s *System) { s.Unknown = []policy.Rule{rule("@studnets")} }, Notice, "there is no group studnets"},
+		{"rule-unknown", "a service nobody knows", func(s *System) { s.Unknown = []policy.Rule{rule("service:shhd")} }, Notice, "no PAM service is called shhd"},
+		{"rule-unknown", "a shell nobody has", func(s *System) { s.Unknown = []policy.Rule{rule("shell:/bin/zhs")} }, Notice, "there is no shell /bin/zhs"},
+		{"share-missing", "a share that is not there", func(s *System) { s.Policy.Private[0].Share = []string{".X11-unix", "mysql"} }, Notice, "the host has no /tmp/mysql"},
+		{"share-missing", "a pattern", func(s *System) { s.Policy.Private[0].Share = []string{"ssh-*"} }, Notice, "patterns are not supported"},
+		{"", "a share", func(s *System) {
+			s.Policy.Private[0].Share = []string{"mysql"}
+			s.Shares["/tmp/mysql"] = true
 		}, OK, ""},
-		{"cleaner", func(s *System) { s.Tmpfiles = map[string]string{"tmp.conf": "q /tmp 1777 root root 10d\n"} }, Problem, "when they are old"},
-		{"no cleaner", func(s *System) { s.Tmpfiles = nil }, OK, ""},
-		{"tmpfs needs no rule", func(s *System) { s.Tmpfiles = map[string]string{}; s.Policy.Private[0].Kind = policy.Tmpfs }, OK, ""},
-		{"PrivateTmp", func(s *System) { s.Units["ssh.service"] += "PrivateTmp=true\n" }, Problem, "PrivateTmp=true hides"},
-		{"PrivateTmp, taken back", func(s *System) { s.Units["ssh.service"] += "PrivateTmp=true\n\n[Service]\nPrivateTmp=no\n" }, OK, ""},
-		{"pam_namespace", func(s *System) {
-			s.PAM["login"], s.Namespace = "session required pam_namespace.so\n"+ours, "#/var/tmp x\n/tmp /tmp/inst/ user root\n"
+		{"tmpfs-unlimited", "a tmpfs without size", func(s *System) { s.Policy.Private[0].Kind = policy.Tmpfs }, Notice, "half of the memory"},
+		{"pam-disabled", "not enabled", func(s *System) { s.Stacks = files(debianCommon, debianCommon) }, Problem, "no stack has pam_gotmpns.so"},
+		{"pam-disabled", "commented out", func(s *System) { s.Stacks = files(debianCommon+"# "+ours, debianCommon+"#"+ours) }, Problem, "no stack has"},
+		{"pam-skipped", "skipped", func(s *System) {
+			s.set("common-session", "session [default=1] pam_permit.so\n"+ours+debianCommon)
+		}, Problem, "sshd: pam_gotmpns.so at /etc/pam.d/common-session:2 is skipped by /etc/pam.d/common-session:1"},
+		{"pam-skipped", "behind sufficient", func(s *System) { s.set("common-session", "session sufficient pam_unix.so\n"+ours) }, Problem, "is skipped by /etc/pam.d/common-session:1"},
+		{"", "behind a short jump", func(s *System) {
+			s.set("common-session", "session [success=1 default=ignore] pam_x.so\nsession required pam_y.so\n"+ours)
+		}, OK, ""},
+		{"pam-last", "sufficient itself", func(s *System) { s.set("common-session", "session sufficient pam_gotmpns.so\n") }, Problem, "no module after it"},
+		{"pam-type", "wrong type", func(s *System) { s.set("su", "auth optional pam_gotmpns.so\nsession include common-session\n") }, Problem, `stands under "auth"`},
+		{"pam-twice", "twice", func(s *System) { s.set("sshd", debianSSHD+ours) }, Notice, "called twice"},
+		{"pam-without", "a service without", func(s *System) { s.set("runuser", "session required pam_unix.so\n") }, Notice, "without the module: runuser"},
+		{"pam-without", "any service without", func(s *System) { s.set("slurm", "session required pam_unix.so\n") }, Notice, "without the module: slurm"},
+		{"pam-without", "one of a package without", func(s *System) {
+			s.Stacks["cockpit"] = pamconf.File{Path: "/usr/lib/pam.d/cockpit", Text: "session required pam_unix.so\n"}
+		}, Notice, "without the module: cockpit"},
+		{"pam-argument", "unknown argument", func(s *System) { s.set("common-session", "session optional pam_gotmpns.so debgu\n") }, Problem, `"debgu" is unknown`},
+		{"pam-argument", "relative path", func(s *System) { s.set("common-session", "session optional pam_gotmpns.so config=x\n") }, Problem, "absolute path"},
+		{"pam-argument", "timeout", func(s *System) { s.set("common-session", "session optional pam_gotmpns.so timeout=+5\n") }, Problem, "from 1 to 600"},
+		{"", "all arguments", func(s *System) {
+			s.set("common-session", "-session optional pam_gotmpns.so debug config=/x worker=/y socket=none timeout=600\n")
+			s.Workers = map[string]File{"/y": {Path: "/y", Mode: 0o755}}
+		}, OK, ""},
+		{"module-missing", "no such worker", func(s *System) {
+			s.set("common-session", "session optional pam_gotmpns.so socket=none worker=/nowhere\n")
+			s.Workers = map[string]File{"/nowhere": {Path: "/nowhere", Err: "cannot find /nowhere"}}
+		}, Problem, "cannot find /nowhere"},
+		{"pam-mounts", "a module that mounts", func(s *System) { s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n") }, Problem, "pam_mount.so at /etc/pam.d/common-session:7 mounts at login"},
+		{"", "a module that mounts, where mounts travel", func(s *System) {
+			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
+			s.Mounts = table(t, sharedRoot+tmpOnTmpfs)
+		}, OK, ""},
+		{"tmpfiles", "cleaner", func(s *System) { s.Tmpfiles = map[string]string{"tmp.conf": "q /tmp 1777 root root 10d\n"} }, Problem, "when they are old"},
+		{"", "no cleaner", func(s *System) { s.Tmpfiles = nil }, OK, ""},
+		{"", "tmpfs needs no rule", func(s *System) {
+			s.Tmpfiles = map[string]string{}
+			s.Policy.Private[0].Kind, s.Policy.Private[0].Size = policy.Tmpfs, 1<<20
+		}, OK, ""},
+		{"unit-privatetmp", "PrivateTmp", unit("ssh.service", "PrivateTmp=true\n"), Problem, "PrivateTmp=true hides"},
+		{"", "PrivateTmp, reset", unit("ssh.service", "PrivateTmp=true\n\n[Service]\nPrivateTmp=no\n"), OK, ""},
+		{"unit-sandbox", "PrivateTmp of the user manager", unit("user@.service", "PrivateTmp=yes\n"), Problem, "PrivateTmp=yes uses a directory"},
+		{"", "PrivateTmp in memory", unit("user@.service", "PrivateTmp=disconnected\n"), OK, ""},
+		{"unit-sandbox", "BindPaths", unit("user@.service", "BindPaths=/tmp/shared:/srv\n"), Problem, "BindPaths=/tmp/shared lies below a target"},
+		{"unit-sandbox", "ReadWritePaths", unit("user@.service", "ReadWritePaths=/var /tmp/a\n"), Problem, "ReadWritePaths=/tmp/a"},
+		{"", "paths that may be missing", unit("user@.service", "ReadWritePaths=-/tmp/a /tmp\nBindPaths=/tmp/x\nBindPaths=\n"), OK, ""},
+		{"", "a unit whose service is exempt", func(s *System) {
+			s.Units["x.service"] = Unit{"/etc/x.service", "PAMName=sshd\nPrivateTmp=yes\n", true}
+		}, OK, ""},
+		{"", "a unit without a session", func(s *System) { s.Units["x.service"] = Unit{"/etc/x.service", "BindPaths=/tmp/x\n", false} }, OK, ""},
+		{"pam-namespace", "pam_namespace", func(s *System) {
+			s.set("login", "session required pam_namespace.so\n"+ours)
+			s.Namespace = "#/var/tmp x\n/tmp /tmp/inst/ user root\n"
 		}, Problem, "login:1 calls it"},
-		{"pam_namespace elsewhere", func(s *System) {
-			s.PAM["login"], s.Namespace = "session required pam_namespace.so\n"+ours, "/var/tmp /var/inst/ user\n"
+		{"", "pam_namespace elsewhere", func(s *System) {
+			s.set("login", "session required pam_namespace.so\n"+ours)
+			s.Namespace = "/var/tmp /var/inst/ user\n"
 		}, OK, ""},
-		{"tickets in /tmp", func(s *System) { s.Kerberos = text("default_ccache_name = FILE:/tmp/krb5cc_%{uid}\n") }, Problem, "tickets"},
-		{"tickets by default", func(s *System) { s.Kerberos = text("[libdefaults]\n") }, Notice, "without default_ccache_name"},
-		{"no Kerberos", func(s *System) { s.Kerberos = nil }, OK, ""},
-		{"sshd without PAM", func(s *System) { s.SSHD = text("UsePAM no\nUsePAM yes\n") }, Problem, "does not use PAM"},
-		{"sshd as shipped by OpenSSH", func(s *System) { s.SSHD = text("#UsePAM yes\n") }, Problem, "does not use PAM"},
-		{"libpam-tmpdir", func(s *System) {
-			s.PAM["login"], s.Policy.Environment = ours+"session optional pam_tmpdir.so\n", policy.Keep
+		{"kerberos", "tickets in /tmp", func(s *System) { s.Kerberos = text("default_ccache_name = FILE:/tmp/krb5cc_%{uid}\n") }, Problem, "tickets"},
+		{"kerberos-default", "tickets by default", func(s *System) { s.Kerberos = text("[libdefaults]\n") }, Notice, "without default_ccache_name"},
+		{"", "no Kerberos", func(s *System) { s.Kerberos = nil }, OK, ""},
+		{"sshd-pam", "sshd without PAM", func(s *System) { s.SSHD = text("UsePAM no\nUsePAM yes\n") }, Problem, "does not use PAM"},
+		{"sshd-pam", "sshd as shipped by OpenSSH", func(s *System) { s.SSHD = text("#UsePAM yes\n") }, Problem, "does not use PAM"},
+		{"tmpdir", "libpam-tmpdir", func(s *System) {
+			s.set("login", ours+"session optional pam_tmpdir.so\n")
+			s.Policy.Environment = policy.Keep
 		}, Notice, "TMPDIR points to its directory"},
-		{"SELinux", func(s *System) { s.SELinux = true }, Notice, "enforcing"},
-		{"dead sessions", func(s *System) { s.Leftovers.Records = 3 }, Notice, "ended sessions: 3"},
-		{"old base", func(s *System) { s.Leftovers.Bases = []string{"/tmp/gotmpns-00000000"} }, Notice, "no record knows it"},
-		{"set aside", func(s *System) { s.Leftovers.Aside = []string{"/x"} }, Notice, "set aside"},
-		{"unknown users", func(s *System) { s.Leftovers.Unknown = []string{"/x"} }, Notice, "not known any more: 1"},
+		{"selinux", "SELinux", func(s *System) { s.SELinux = true }, Notice, "enforcing"},
+		{"leftover-records", "dead sessions", func(s *System) { s.Leftovers.Records = 3 }, Notice, "ended sessions: 3"},
+		{"leftover-base", "old base", func(s *System) { s.Leftovers.Bases = []string{"/tmp/gotmpns-00000000"} }, Notice, "no record knows it"},
+		{"leftover-aside", "set aside", func(s *System) { s.Leftovers.Aside = []string{"/x"} }, Notice, "set aside"},
+		{"leftover-unknown", "unknown users", func(s *System) { s.Leftovers.Unknown = []string{"/x"} }, Notice, "no longer exist: 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := healthy(t)
@@ -171,8 +255,8 @@ func TestWhatIsFound(t *testing.T) {
 				}
 				return
 			}
-			if len(found) != 1 || found[0].Level != c.level || !strings.Contains(found[0].Text, c.want) {
-				t.Errorf("want a %s with %q: %+v", c.level, c.want, found)
+			if len(found) != 1 || found[0].ID != c.id || found[0].Level != c.level || !strings.Contains(found[0].Text, c.want) {
+				t.Errorf("want a %s %s with %q: %+v", c.level, c.id, c.want, found)
 			}
 			if len(found) > 0 && found[0].Advice == "" && c.name != "mistake" {
 				t.Errorf("it does not say what to do: %+v", found[0])
@@ -181,63 +265,101 @@ func TestWhatIsFound(t *testing.T) {
 	}
 }
 
+// A file in /etc/pam.d hides a package's file of that name, so the line goes to a
+// file that this one includes or, where there is none, into one that includes it.
+func TestWhereToAddTheLine(t *testing.T) {
+	vendors := func(text string) pamconf.File { return pamconf.File{Path: "/usr/lib/pam.d/x", Text: text} }
+	administrators := func(text string) pamconf.File { return pamconf.File{Path: "/etc/pam.d/x", Text: text} }
+	for _, c := range []struct {
+		name    string
+		profile bool
+		file    pamconf.File
+		want    string
+	}{
+		{"a package's that includes a common file", false, vendors("@include common-session\n"),
+			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/common-session`},
+		{"the same with a profile", true, vendors("session include common-session\n"),
+			`run "pam-auth-update --enable gotmpns", which adds the line to /etc/pam.d/common-session`},
+		{"a package's that includes nothing", true, vendors("session required pam_unix.so\n"),
+			`create /etc/pam.d/x with two lines: "@include /usr/lib/pam.d/x" and "session optional pam_gotmpns.so"`},
+		{"the administrator's", true, administrators("session required pam_unix.so\n"),
+			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/x`},
+		{"one that includes another service", false, administrators("session include cron\nsession optional pam_x.so\n"),
+			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/common-session-noninteractive`},
+		{"one that includes what has no sessions", false, administrators("@include common-auth\nsession required pam_unix.so\n"),
+			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/x`},
+		{"one that includes for passwords only", false, administrators("password include common-session\nsession required pam_unix.so\n"),
+			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/x`},
+	} {
+		s := System{Stacks: files(debianCommon, debianCommon), Profile: c.profile}
+		s.Stacks["x"] = c.file
+		if diff := cmp.Diff(c.want, s.enable("x")); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+}
+
+func TestHowAServiceCallsTheModule(t *testing.T) {
+	s := files(debianCommon+"session optional pam_gotmpns.so config=/etc/other.toml\n", "session sufficient pam_unix.so\n"+ours)
+	s["runuser"] = pamconf.File{Path: "/etc/pam.d/runuser", Text: "session required pam_unix.so\n"}
+	for service, want := range map[string]struct {
+		called bool
+		line   string
+		config string
+	}{
+		"sshd": {true, "/etc/pam.d/common-session:6", "/etc/other.toml"},
+		"cron": {false, "/etc/pam.d/common-session-noninteractive:2", ""}, "runuser": {}, "nosuch": {},
+	} {
+		c := CallOf(s, service)
+		if c.Called != want.called || c.Arguments.Config != want.config || want.line != "" && c.Line.Place() != want.line {
+			t.Errorf("%s: %+v", service, c)
+		}
+		if (c.File == "") != (service == "nosuch") {
+			t.Errorf("%s has the file %q", service, c.File)
+		}
+	}
+}
+
 func TestHalfOfTheStacks(t *testing.T) {
-	found := Stacks(System{PAM: stacks(debianCommon+ours, debianCommon)})
+	found := stacks(System{Stacks: files(debianCommon+ours, debianCommon)})
 	var problems []string
 	for _, f := range found {
 		if f.Level == Problem {
-			problems = append(problems, f.Text)
+			problems = append(problems, f.Text+" -> "+f.Advice)
 		}
 	}
+	const advice = ` -> add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/common-session-noninteractive`
 	want := []string{
-		"common-session-noninteractive has no pam_gotmpns.so: jobs of cron and at see another /tmp than the shells of their users",
-		"systemd-user has no pam_gotmpns.so: the services of users, and what a desktop starts, see another /tmp than their shells",
+		"/etc/pam.d/common-session-noninteractive has no pam_gotmpns.so: jobs of cron and at see another /tmp than the shells of their users" + advice,
+		"/usr/lib/pam.d/systemd-user has no pam_gotmpns.so: the services of users, and programs that a desktop starts, see another /tmp than their shells" + advice,
 	}
 	if diff := cmp.Diff(want, problems); diff != "" {
 		t.Error(diff)
 	}
-	found = Stacks(System{PAM: stacks(debianCommon, debianCommon+ours)})
-	if Fine(found) || !strings.HasPrefix(found[1].Text, "common-session has no pam_gotmpns.so") {
+	found = stacks(System{Stacks: files(debianCommon, debianCommon+ours)})
+	if Fine(found) || !strings.HasPrefix(found[1].Text, "/etc/pam.d/common-session has no pam_gotmpns.so") {
 		t.Errorf("%+v", found)
 	}
 }
 
-func TestStacksAreReadAsPAMReadsThem(t *testing.T) {
-	text := "# comment\n\n-session [success=1 default=ignore] \\\n  pam_x.so a=[b c] # more\n@include other\nauth required pam_y.so\nbroken\n"
-	want := []Line{
-		{"s", 3, "session", "[success=1 default=ignore]", "pam_x.so", []string{"a=[b", "c]"}},
-		{"s", 5, "", "@include", "other", nil},
-		{"s", 6, "auth", "required", "pam_y.so", []string{}},
+// A file that is not in place is not described as if it were.
+func TestADraft(t *testing.T) {
+	s := healthy(t)
+	s.Draft = true
+	if text := Configuration(s)[0].Text; !strings.Contains(text, "(not in place)") {
+		t.Errorf("%q", text)
 	}
-	if diff := cmp.Diff(want, Parse("s", text)); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestIncludesComeInOrderAndEndlessOnesEnd(t *testing.T) {
-	files := map[string]string{
-		"a": "session required pam_1.so\n@include b\nsession include c\nauth include b\nsession required pam_4.so\n",
-		"b": "session required pam_2.so\nauth required pam_0.so\n",
-		"c": "session required pam_3.so\n",
-		"d": "@include d\n",
-	}
-	var got []string
-	for _, l := range Sessions(files, "a") {
-		got = append(got, l.Module)
-	}
-	if diff := cmp.Diff([]string{"pam_1.so", "pam_2.so", "pam_3.so", "pam_4.so"}, got); diff != "" {
-		t.Error(diff)
-	}
-	if lines := Sessions(files, "d"); lines != nil {
-		t.Error(lines)
+	s.ConfigErr = errors.New("no such file")
+	if f := Configuration(s)[0]; strings.Contains(f.Advice, "root") || !strings.Contains(f.Advice, "before you put the file in place") {
+		t.Errorf("%+v", f)
 	}
 }
 
 func TestTheConfigurationThatAStackNames(t *testing.T) {
-	if got := ConfigOf(stacks(debianCommon+"session optional pam_gotmpns.so debug config=/etc/other.toml\n", "")); got != "/etc/other.toml" {
+	if got := ConfigOf(files(debianCommon+"session optional pam_gotmpns.so debug config=/etc/other.toml\n", "")); got != "/etc/other.toml" {
 		t.Errorf("%q", got)
 	}
-	if got := ConfigOf(stacks(debianCommon+ours, "")); got != "" {
+	if got := ConfigOf(files(debianCommon+ours, "")); got != "" {
 		t.Errorf("%q", got)
 	}
 }

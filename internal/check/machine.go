@@ -17,20 +17,26 @@ const writableByOthers = 0o022
 // Configuration has one finding for each mistake.
 func Configuration(s System) []Finding {
 	const subject = "configuration"
-	const until = "mend it; until then nobody but root gets a private directory, and where the PAM stack says \"required\", no session"
+	advice := "fix it: until then only root gets a private directory, and where the PAM stack says \"required\", only root gets a session"
+	if s.Draft {
+		advice = "fix it before you put the file in place"
+	}
+	problem := func(text, advice string) Finding {
+		return Finding{"configuration-invalid", Problem, subject, text, advice, s.ConfigPath}
+	}
 	var mistakes *config.Errors
 	switch {
 	case s.ConfigErr == nil:
-		return []Finding{{OK, subject, describe(s), ""}}
+		return []Finding{{"configuration", OK, subject, describe(s), "", s.ConfigPath}}
 	case errors.As(s.ConfigErr, &mistakes):
 		var findings []Finding
 		for _, mistake := range mistakes.Problems {
-			findings = append(findings, Finding{Problem, subject, mistake, ""})
+			findings = append(findings, problem(mistake, ""))
 		}
-		findings[len(findings)-1].Advice = until
+		findings[len(findings)-1].Advice = advice
 		return findings
 	}
-	return []Finding{{Problem, subject, s.ConfigErr.Error(), until}}
+	return []Finding{problem(s.ConfigErr.Error(), advice)}
 }
 
 func describe(s System) string {
@@ -39,6 +45,9 @@ func describe(s System) string {
 		targets = append(targets, p.Target)
 	}
 	where := s.ConfigPath
+	if s.Draft {
+		where += " (not in place)"
+	}
 	if s.Defaults {
 		where = "there is no " + s.ConfigPath + ", so by default"
 	}
@@ -47,24 +56,27 @@ func describe(s System) string {
 		text = where + ": nothing is private"
 	}
 	if n := len(s.Policy.Bind); n > 0 {
-		text += fmt.Sprintf(", %d of the host's in the place of others", n)
+		text += fmt.Sprintf(", %d bind mounts", n)
 	}
 	return text
 }
 
+// kernel looks for the capability first: without it, what a filter refuses and what
+// the kernel refuses look the same.
 func kernel(s System) []Finding {
 	const subject = "kernel"
 	k := s.Kernel
 	switch {
 	case isOlder(k.Release, 5, 12):
-		return []Finding{{Problem, subject, "Linux " + k.Release + " is too old", "5.12 or later is needed"}}
-	case len(k.Refused) > 0:
-		return []Finding{{Problem, subject, "refused: " + strings.Join(k.Refused, ", "),
-			"a container's seccomp filter has to let these system calls through"}}
+		return []Finding{{"kernel-old", Problem, subject, "Linux " + k.Release + " is too old", "install Linux 5.12 or later", ""}}
 	case s.Root && !k.Admin:
-		return []Finding{{Problem, subject, "root has no CAP_SYS_ADMIN here", "a container has it with --privileged, or --cap-add SYS_ADMIN"}}
+		return []Finding{{"kernel-capability", Problem, subject, "root has no CAP_SYS_ADMIN here, so no mount namespace can be made",
+			"start the container with --cap-add SYS_ADMIN or --privileged", ""}}
+	case len(k.Refused) > 0:
+		return []Finding{{"kernel-refused", Problem, subject, "refused: " + strings.Join(k.Refused, ", "),
+			"a container's seccomp filter has to allow these system calls", ""}}
 	}
-	return []Finding{{OK, subject, "Linux " + k.Release + " has what is needed", ""}}
+	return []Finding{{"kernel", OK, subject, "Linux " + k.Release + " has all that is needed", "", ""}}
 }
 
 // isOlder compares the first two numbers of a release; one that cannot be read
@@ -79,23 +91,37 @@ func isOlder(release string, major, minor int) bool {
 	return err1 == nil && err2 == nil && (a < major || a == major && b < minor)
 }
 
+func notSeen(s System) []Finding {
+	var findings []Finding
+	for _, reason := range s.NotSeen {
+		findings = append(findings, Finding{"not-checked", Notice, "check", reason, "run it where root has all capabilities to see the rest", ""})
+	}
+	return findings
+}
+
 func module(s System) []Finding {
 	const subject = "module"
 	var findings []Finding
 	for _, f := range s.Files {
-		switch {
-		case f.Err != "":
-			findings = append(findings, Finding{Problem, subject, f.Err, "install it again"})
-		case f.UID != 0 || f.Mode&writableByOthers != 0:
-			findings = append(findings, Finding{Problem, subject,
-				fmt.Sprintf("others than root can change %s, which root runs in every login: it belongs to uid %d with mode %#o", f.Path, f.UID, f.Mode),
-				fmt.Sprintf("run \"chown root %[1]s\" and \"chmod go-w %[1]s\", if it is what was installed", f.Path)})
-		}
+		findings = append(findings, judgeFile(f, "install the package again, as a whole")...)
 	}
 	if findings == nil && len(s.Files) > 0 {
-		return []Finding{{OK, subject, s.Files[0].Path + " and its worker are installed", ""}}
+		return []Finding{{"module", OK, subject, s.Files[0].Path + " and its worker are installed", "", s.Files[0].Path}}
 	}
 	return findings
+}
+
+// judgeFile looks at a file that root runs in every login.
+func judgeFile(f File, advice string) []Finding {
+	switch {
+	case f.Err != "":
+		return []Finding{{"module-missing", Problem, "module", f.Err, advice, f.Path}}
+	case f.UID != 0 || f.Mode&writableByOthers != 0:
+		return []Finding{{"module-writable", Problem, "module",
+			fmt.Sprintf("users other than root can change %s, which root runs in every login: it belongs to uid %d and has mode %#o", f.Path, f.UID, f.Mode),
+			fmt.Sprintf("if it is the file that was installed, run \"chown root %[1]s\" and \"chmod go-w %[1]s\"", f.Path), f.Path}}
+	}
+	return nil
 }
 
 func targets(s System) []Finding {
@@ -110,84 +136,94 @@ func targets(s System) []Finding {
 	}
 	for _, b := range s.Policy.Bind {
 		if source := s.Sources[b.Source]; source.Err != "" {
-			findings = append(findings, Finding{Problem, b.Target, "its source cannot be used: " + source.Err,
-				"make " + b.Source + ", or take it out of the configuration"})
+			findings = append(findings, Finding{"bind-source", Problem, b.Target, "its source cannot be used: " + source.Err,
+				"create " + b.Source + ", or take the table out of the configuration", b.Source})
 		}
 	}
 	return findings
 }
 
 func judgeTarget(p policy.Private, t Target) Finding {
-	name := "a base for it in the configuration: base = \"/var/lib/gotmpns/NAME\""
+	const base = "set a base in the configuration: base = \"/var/lib/NAME\", in a directory that exists"
+	problem := func(id, text, advice string) Finding { return Finding{id, Problem, p.Target, text, advice, p.Target} }
 	switch {
 	case t.Err != "":
-		return Finding{Problem, p.Target, t.Err, "make it a directory, or take it out of the configuration"}
+		return problem("target-missing", t.Err, "make it a directory, or take it out of the configuration")
 	case !t.Directory:
-		return Finding{Problem, p.Target, "it is not a directory", "make it one, or take it out of the configuration"}
+		return problem("target-file", "it is not a directory", "make it a directory, or take it out of the configuration")
 	case p.Kind == policy.Tmpfs || p.Base != "":
 		return Finding{}
 	case t.UID != 0:
-		return Finding{Problem, p.Target, fmt.Sprintf("instances cannot be kept in it: it belongs to uid %d", t.UID),
-			"run \"chown root " + p.Target + "\", or name " + name}
+		return problem("target-owner", fmt.Sprintf("instances cannot be kept in it: it belongs to uid %d", t.UID),
+			"run \"chown root "+p.Target+"\", or "+base)
 	case t.Mode&writableByOthers != 0 && t.Mode&unix.S_ISVTX == 0:
-		return Finding{Problem, p.Target, fmt.Sprintf("instances cannot be kept in it: others can write to it, and its mode %#o has no sticky bit", t.Mode),
-			"run \"chmod +t " + p.Target + "\", or name " + name}
+		return problem("target-sticky", fmt.Sprintf("instances cannot be kept in it: others can write to it, and its mode %#o has no sticky bit", t.Mode),
+			"run \"chmod +t "+p.Target+"\", or "+base)
 	}
 	return Finding{}
 }
 
-// propagation says what the setting comes to on this machine.
+// propagation says what the setting amounts to on this machine.
 func propagation(s System) []Finding {
 	const subject = "propagation"
 	if s.ConfigErr != nil || s.Mounts == nil {
 		return nil
 	}
-	var plain []string // directories of a file system that has more in it
+	fine := func(text string) []Finding { return []Finding{{"propagation", OK, subject, text, "", ""}} }
+	names := strings.Join(plainTargets(s), ", ")
+	switch mode := s.Policy.Propagation; {
+	case mode == policy.Shared && names != "":
+		return []Finding{{"propagation-refused", Problem, subject, `"shared" is refused, because ` + names + " is not a mount point of its own",
+			"mount a file system there, or set propagation = \"auto\"", s.ConfigPath}}
+	case mode == policy.PropagationPrivate:
+		return fine(`"private": mounts travel neither from the host into sessions nor back`)
+	case mode != policy.Slave && names == "":
+		return fine(fmt.Sprintf("%q works as \"shared\": mounts of the host and of sessions are seen by both", mode))
+	case !s.Mounts.IsShared("/"):
+		return []Finding{{"propagation-host", Notice, subject, "/ is not shared on this host: sessions that are open do not see what is mounted later",
+			"systemd shares it at boot; \"mount --make-rshared /\" does so now", ""}}
+	case mode == policy.Auto:
+		return fine(`"auto" works as "slave", because ` + names +
+			" is not a mount point of its own: mounts of the host come into sessions, those of a session stay in it")
+	}
+	return fine(`"slave": mounts of the host come into sessions, those of a session stay in it`)
+}
+
+// plainTargets are the targets that are directories of a larger file system.
+func plainTargets(s System) []string {
+	var plain []string
 	for _, p := range s.Policy.Private {
 		if !s.Mounts.IsPoint(p.Target) {
 			plain = append(plain, p.Target)
 		}
 	}
-	names := strings.Join(plain, ", ")
-	switch mode := s.Policy.Propagation; {
-	case mode == policy.Shared && len(plain) > 0:
-		return []Finding{{Problem, subject, `"shared" is refused, for ` + names + " is not a mount point of its own",
-			"mount a file system there, or set propagation = \"auto\""}}
-	case mode == policy.PropagationPrivate:
-		return []Finding{{OK, subject, `"private": mounts travel neither from the host into sessions nor back`, ""}}
-	case mode != policy.Slave && len(plain) == 0:
-		return []Finding{{OK, subject, fmt.Sprintf("%q works as \"shared\": mounts of the host and of sessions are seen by both", mode), ""}}
-	case !s.Mounts.IsShared("/"):
-		return []Finding{{Notice, subject, "/ is not shared on this host: what is mounted later is not seen in sessions that are open",
-			"systemd shares it at boot; \"mount --make-rshared /\" does so now"}}
-	case mode == policy.Auto:
-		return []Finding{{OK, subject, `"auto" works as "slave", for ` + names +
-			" is not a mount point of its own: mounts of the host come into sessions, those of a session stay in it", ""}}
-	}
-	return []Finding{{OK, subject, `"slave": mounts of the host come into sessions, those of a session stay in it`, ""}}
+	return plain
 }
 
 func leftovers(s System) []Finding {
 	const subject = "leftovers"
-	const advice = "\"gotmpns clean --dry-run\" lists what is due"
 	if !s.Root {
 		return nil
 	}
+	const advice = "\"gotmpns clean --dry-run\" lists what is due"
 	var findings []Finding
-	add := func(count int, text string) {
+	add := func(count int, id, text string) {
 		if count > 0 {
-			findings = append(findings, Finding{Notice, subject, fmt.Sprintf(text, count), advice})
+			findings = append(findings, Finding{id, Notice, subject, fmt.Sprintf(text, count), advice, ""})
 		}
 	}
 	l := s.Leftovers
-	add(l.Records, "records of ended sessions: %d; a later login takes them away")
+	add(l.Records, "leftover-records", "records of ended sessions: %d; a later login removes them")
 	for _, base := range l.Bases {
-		findings = append(findings, Finding{Notice, subject, base + " looks like a base, and no record knows it: nothing of it is used", advice})
+		findings = append(findings, Finding{"leftover-base", Notice, subject, base + " looks like a base, and no record knows it: nothing in it is used", advice, base})
 	}
-	add(len(l.Aside), "directories set aside because their uid has a new owner: %d")
-	add(len(l.Unknown), "directories of users who are not known any more: %d")
-	if findings == nil {
-		return []Finding{{OK, subject, "nothing is left of earlier sessions but what is in use or waits for the next login", ""}}
+	add(len(l.Aside), "leftover-aside", "directories set aside because their uid has a new owner: %d")
+	add(len(l.Unknown), "leftover-unknown", "directories of users who no longer exist: %d")
+	if findings == nil && !notTaken(s) {
+		return []Finding{{"leftovers", OK, subject, "nothing is left of earlier sessions but what is in use or waits for the next login", "", ""}}
 	}
 	return findings
 }
+
+// notTaken says whether the sessions and instances could not be looked at.
+func notTaken(s System) bool { return len(s.NotSeen) > 0 }

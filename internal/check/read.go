@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -17,55 +18,87 @@ import (
 	"gotmpns/internal/inventory"
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/mounts"
+	"gotmpns/internal/pamconf"
+	"gotmpns/internal/view"
 )
 
 // Where says what to look at, beside what has a fixed place.
 type Where struct {
-	Config string   // empty: what a PAM stack says, or the default
+	Config string   // empty: what a PAM stack names, or the default
 	Files  []string // that make up the module, as installed
 }
 
-// Read gathers the facts of this machine. Root sees it from the host's view; the
+// Read gathers the facts of this machine. Root sees it from the host's view: the
 // calling goroutine is bound to its thread then, which moves into the namespace
-// of pid 1. What cannot be read is left out.
-func Read(where Where) (System, error) {
-	s := System{Root: os.Geteuid() == 0, PAM: services(), ConfigPath: where.Config}
-	if s.ConfigPath == "" {
-		s.ConfigPath = ConfigOf(s.PAM)
+// of pid 1. What cannot be read is left out, and named in NotSeen where it matters.
+func Read(where Where) System {
+	s := System{Root: os.Geteuid() == 0, Kernel: readKernel()}
+	if s.Root {
+		if _, err := view.Enter(os.Getpid()); err != nil {
+			s.NotSeen = append(s.NotSeen, "seen from this process's own mount namespace: "+err.Error())
+		}
 	}
-	if s.ConfigPath == "" {
-		s.ConfigPath = config.DefaultPath
-	}
+	s.Stacks = pamconf.Read()
+	inPlace := cmp.Or(ConfigOf(s.Stacks), config.DefaultPath)
+	s.ConfigPath = cmp.Or(where.Config, inPlace)
+	s.Draft = s.ConfigPath != inPlace
 	s.Policy, s.ConfigErr = config.Load(s.ConfigPath)
 	_, err := os.Lstat(s.ConfigPath)
 	s.Defaults = s.ConfigErr == nil && os.IsNotExist(err)
-	if s.Root {
-		inv, err := inventory.Take(s.Policy)
-		if err != nil {
-			return System{}, err
-		}
-		s.Leftovers = leftoversIn(inv)
+	s.readHost()
+	for _, name := range where.Files {
+		s.Files = append(s.Files, readFile(name))
 	}
-	s.Kernel = readKernel()
-	s.Mounts, _ = mounts.Read("/proc/thread-self")
-	s.Targets, s.Sources = map[string]Target{}, map[string]Target{}
+	s.readPolicys()
+	s.readOthers()
+	return s
+}
+
+// readHost reads mounts, sessions and instances.
+func (s *System) readHost() {
+	var err error
+	if s.Mounts, err = mounts.Read("/proc/thread-self"); err != nil {
+		s.NotSeen = append(s.NotSeen, err.Error())
+	}
+	if !s.Root {
+		s.Mounts = inventory.HostTable(uint32(os.Getuid()), s.Policy, s.Mounts)
+		return
+	}
+	inv, err := inventory.Take(s.Policy)
+	if err != nil {
+		s.NotSeen = append(s.NotSeen, "sessions and leftovers are not checked: "+err.Error())
+		return
+	}
+	s.Leftovers = leftoversIn(inv)
+}
+
+// readPolicys reads what the policy and the stacks name.
+func (s *System) readPolicys() {
+	s.Targets, s.Sources, s.Shares, s.Workers = map[string]Target{}, map[string]Target{}, map[string]bool{}, map[string]File{}
 	for _, p := range s.Policy.Private {
 		s.Targets[p.Target] = readTarget(p.Target)
+		for _, name := range p.Share {
+			_, err := os.Lstat(mounts.Join(p.Target, "/"+name))
+			s.Shares[mounts.Join(p.Target, "/"+name)] = err == nil
+		}
 	}
 	for _, b := range s.Policy.Bind {
 		s.Sources[b.Source] = readTarget(b.Source)
 	}
-	for _, name := range where.Files {
-		s.Files = append(s.Files, readFile(name))
+	for _, l := range ourLines(s.Stacks) {
+		if worker := pamconf.ParseArguments(l.Args).Worker; worker != "" {
+			s.Workers[worker] = readFile(worker)
+		}
 	}
-	s.readOthers()
-	return s, nil
+	s.readNames()
 }
 
 // readOthers reads the files of programs with which the module has to live.
 func (s *System) readOthers() {
 	s.Tmpfiles = readTmpfiles()
-	s.Units = readUnits()
+	s.Units = readUnits(s.Policy)
+	_, err := os.Stat("/usr/share/pam-configs/gotmpns")
+	s.Profile = err == nil
 	s.SSHD = withIncludes("/etc/ssh/sshd_config", "/etc/ssh", "include")
 	s.Kerberos = withIncludes("/etc/krb5.conf", "/etc", "includedir", "include")
 	s.Namespace = text("/etc/security/namespace.conf")
@@ -89,20 +122,6 @@ func text(name string) string {
 		return ""
 	}
 	return string(content)
-}
-
-// services reads the stacks; a file in /etc goes before one of a package.
-func services() map[string]string {
-	files := map[string]string{}
-	for _, dir := range []string{"/usr/lib/pam.d", "/etc/pam.d"} {
-		entries, _ := os.ReadDir(dir)
-		for _, entry := range entries {
-			if !entry.IsDir() && !strings.ContainsAny(entry.Name(), "~") && !strings.Contains(entry.Name(), ".dpkg-") {
-				files[entry.Name()] = text(path.Join(dir, entry.Name()))
-			}
-		}
-	}
-	return files
 }
 
 func readKernel() Kernel {
@@ -165,7 +184,7 @@ func readFile(name string) File {
 }
 
 // readTmpfiles reads what systemd-tmpfiles would: of files with one name that of
-// the first directory counts (tmpfiles.d(5)). Nil: there is no systemd-tmpfiles.
+// the first directory takes effect (tmpfiles.d(5)). Nil: there is no systemd-tmpfiles.
 func readTmpfiles() map[string]string {
 	if _, err := os.Stat("/usr/bin/systemd-tmpfiles"); err != nil {
 		return nil
@@ -180,37 +199,6 @@ func readTmpfiles() map[string]string {
 		}
 	}
 	return files
-}
-
-// gates are the units of programs through which people log in.
-var gates = []string{
-	"ssh.service", "sshd.service", "ssh@.service", "cron.service", "crond.service", "atd.service",
-	"getty@.service", "serial-getty@.service", "gdm.service", "lightdm.service", "sddm.service",
-}
-
-// readUnits reads each unit and then its drop-ins; /etc goes before /usr/lib.
-func readUnits() map[string]string {
-	units := map[string]string{}
-	for _, name := range gates {
-		for _, dir := range []string{"/etc", "/run", "/usr/local/lib", "/usr/lib"} {
-			if content := text(dir + "/systemd/system/" + name); content != "" {
-				units[name] = content
-				break
-			}
-		}
-		var dropIns []string
-		for _, dir := range []string{"/usr/lib", "/usr/local/lib", "/run", "/etc"} {
-			found, _ := filepath.Glob(dir + "/systemd/system/" + name + ".d/*.conf")
-			dropIns = append(dropIns, found...)
-		}
-		slices.SortStableFunc(dropIns, func(a, b string) int { return strings.Compare(path.Base(a), path.Base(b)) })
-		for _, dropIn := range dropIns {
-			if _, ok := units[name]; ok {
-				units[name] += "\n" + text(dropIn)
-			}
-		}
-	}
-	return units
 }
 
 // withIncludes reads a file with what it includes in place, one level deep; nil:

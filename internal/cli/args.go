@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"gotmpns/internal/pamconf"
 )
 
 // noArgs refuses arguments.
@@ -51,6 +54,11 @@ func completeUser(_ *cobra.Command, args []string, begun string) ([]string, cobr
 	return users(begun), cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeUsers completes every argument.
+func completeUsers(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return users(begun), cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeUserThenFile completes a user's name, or a path where there is a slash.
 func completeUserThenFile(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 1 {
@@ -90,17 +98,8 @@ func users(begun string) []string {
 	return names
 }
 
-// services lists the PAM services that have a file.
+// services lists the PAM services that open sessions.
 func services(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	entries, err := os.ReadDir("/etc/pam.d")
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, entry := range entries {
-		if name := entry.Name(); strings.HasPrefix(name, begun) && !strings.HasPrefix(name, "common-") {
-			names = append(names, name)
-		}
-	}
+	names := slices.DeleteFunc(pamconf.Read().Services(), func(name string) bool { return !strings.HasPrefix(name, begun) })
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

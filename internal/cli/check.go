@@ -6,28 +6,32 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"gotmpns/internal/check"
 	"gotmpns/internal/config"
+	"gotmpns/internal/pamconf"
 	"gotmpns/internal/session"
+	"gotmpns/internal/trial"
 )
 
 // Where the worker is installed, with the session library beside it; the
-// Makefile says it, and the module knows it, too.
+// Makefile sets it, and the module has the same path.
 var workerPath = "/usr/lib/gotmpns/gotmpns-worker"
+
+// usualService is the PAM service of a login where none is named.
+const usualService = "sshd"
 
 type checkFlags struct {
 	user, service, config string
-	json                  bool
+	allUsers, json        bool
 }
 
 func newCheck() *cobra.Command {
 	var flags checkFlags
 	cmd := &cobra.Command{
-		Use:   "check [--user USER [--service NAME]] [--config FILE] [--json]",
+		Use:   "check [--user USER | --all-users] [--service NAME] [--config FILE] [--json]",
 		Short: "Say what is fine, what is not, and what to do",
 		Long: `Looks at the configuration, the kernel, the targets, propagation, the PAM stacks,
 tmpfiles.d, what is left of earlier sessions, and at programs that are known to
@@ -35,6 +39,8 @@ clash. Nothing is changed.
 
 With --user, it also shows how each rule works out for a login of that user, and
 the plan that follows: what the module would tell the kernel. The plan needs root.
+With --all-users, it counts the users who get private directories, are exempt or
+would be refused, and names the rule.
 
 With --config, it looks at that file (and at the drop-ins in the directory beside
 it, FILE without ".toml" and with ".d") instead of the one in place.
@@ -42,19 +48,24 @@ it, FILE without ".toml" and with ".d") instead of the one in place.
 The exit status is 0 when nothing is wrong and 3 when there is a problem.`,
 		Example: `  gotmpns check
   gotmpns check --user alice --service cron   # why has her job no private /tmp?
+  gotmpns check --all-users                    # who gets one, who does not
   gotmpns check --config ./new.toml            # before it is put in place
-  gotmpns check --json | jq '.findings[] | select(.level == "problem")'`,
+  gotmpns check --json | jq '.findings[] | select(.level == "problem") | .id'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if flags.service != "" && flags.user == "" {
-				return usage(errors.New("cannot use --service alone: say with --user whose login it is"), cmd)
+			switch {
+			case flags.user != "" && flags.allUsers:
+				return usage(errors.New("cannot use --user and --all-users together"), cmd)
+			case flags.service != "" && flags.user == "" && !flags.allUsers:
+				return usage(errors.New("cannot use --service alone: name a user with --user, or use --all-users"), cmd)
 			}
 			return runCheck(cmd.OutOrStdout(), flags)
 		},
 	}
 	f := cmd.Flags()
+	f.BoolVar(&flags.allUsers, "all-users", false, "count who gets private directories, and who does not, by rule")
 	f.StringVar(&flags.user, "user", "", "show the rules and the plan for a login of `USER`")
-	f.StringVar(&flags.service, "service", "", "… through the PAM service `NAME` (default sshd)")
+	f.StringVar(&flags.service, "service", "", "… through the PAM service `NAME` (default "+usualService+")")
 	f.StringVar(&flags.config, "config", "", "look at the configuration `FILE` instead of the one in place")
 	f.BoolVar(&flags.json, "json", false, "print JSON, for programs")
 	_ = cmd.RegisterFlagCompletionFunc("user", completeUserFlag)
@@ -67,12 +78,14 @@ type report struct {
 	Fine     bool            `json:"fine"`
 	Findings []check.Finding `json:"findings"`
 	Login    *login          `json:"login,omitempty"`
+	Users    []userGroup     `json:"users,omitempty"`
 }
 
 // login is what the rules make of a user.
 type login struct {
 	User        string         `json:"user"`
 	Service     string         `json:"service"`
+	Called      bool           `json:"called"` // the service calls the module
 	Rules       []check.Judged `json:"rules"`
 	Outcome     string         `json:"outcome,omitempty"`
 	Steps       []string       `json:"steps,omitempty"`
@@ -85,20 +98,23 @@ func runCheck(out io.Writer, flags checkFlags) error {
 	where := check.Where{Files: []string{
 		modulePath, workerPath, filepath.Join(filepath.Dir(workerPath), "gotmpns-session.so"),
 	}}
-	if flags.config != "" {
-		path, err := filepath.Abs(flags.config)
-		if err != nil {
-			return fmt.Errorf("cannot find %s: %w", flags.config, err)
-		}
-		where.Config = path
+	var err error
+	if where.Config, err = configFile(flags.config); err != nil {
+		return err
 	}
-	system, err := check.Read(where)
+	system := check.Read(where)
+	r := report{Findings: check.All(system)}
+	call, err := callFor(flags, system)
 	if err != nil {
 		return err
 	}
-	r := report{Findings: check.All(system)}
 	if flags.user != "" {
-		if r.Login, err = explain(flags, system); err != nil {
+		if r.Login, err = explainLogin(flags.user, call, system); err != nil {
+			return err
+		}
+	}
+	if flags.allUsers {
+		if r.Users, err = groupUsers(call, system); err != nil {
 			return err
 		}
 	}
@@ -106,7 +122,7 @@ func runCheck(out io.Writer, flags checkFlags) error {
 	if flags.json {
 		err = printJSON(out, r)
 	} else {
-		err = printReport(out, r)
+		err = printReport(screenOf(out), r)
 	}
 	if err == nil && !r.Fine {
 		err = statusError(ExitFindings)
@@ -114,26 +130,48 @@ func runCheck(out io.Writer, flags checkFlags) error {
 	return err
 }
 
-// explain shows the way of a login through the configuration.
-func explain(flags checkFlags, system check.System) (*login, error) {
-	u, err := account(flags.user)
+// callFor says how the service of the flags calls the module.
+func callFor(flags checkFlags, system check.System) (check.Call, error) {
+	service := flags.service
+	if service == "" {
+		service = usualService
+	}
+	call := check.CallOf(system.Stacks, service)
+	if flags.service != "" && call.File == "" && service != trial.Service {
+		return call, hinted(fmt.Errorf("cannot find the PAM service %s: no directory of PAM has a file of that name", printable(service)),
+			"the services are the files in "+strings.Join(pamconf.Dirs, ", "))
+	}
+	return call, nil
+}
+
+// configOf is the configuration that a login reads.
+func configOf(call check.Call, system check.System) string {
+	if call.Arguments.Config != "" && !system.Draft {
+		return call.Arguments.Config
+	}
+	return system.ConfigPath
+}
+
+// explainLogin follows a login through the configuration.
+func explainLogin(name string, call check.Call, system check.System) (*login, error) {
+	u, err := account(name)
 	if err != nil {
 		return nil, err
 	}
-	l := &login{User: u.Username, Service: flags.service}
-	if l.Service == "" {
-		l.Service = "sshd"
-	}
-	request, err := requestOf(u, l.Service, system.ConfigPath)
+	l := &login{User: u.Username, Service: call.Service, Called: call.Called || len(system.Stacks) == 0}
+	request, err := requestOf(u, l.Service, configOf(call, system))
 	if err != nil {
 		return nil, err
+	}
+	if !l.Called {
+		l.Remarks = []string{notCalled(call)}
 	}
 	if !isRoot() {
 		subject, err := session.SubjectOf(request, system.Policy)
 		if err == nil && system.ConfigErr == nil {
 			l.Rules = check.Rules(system.Policy, subject)
 		}
-		l.Remarks = []string{"the plan is not shown: only root can see what it depends on"}
+		l.Remarks = append(l.Remarks, "the plan is not shown: only root can see what it depends on")
 		return l, err
 	}
 	e, err := session.Explain(request)
@@ -144,15 +182,31 @@ func explain(flags checkFlags, system check.System) (*login, error) {
 	return l, nil
 }
 
+// notCalled says why a service's sessions stay as they are.
+func notCalled(call check.Call) string {
+	switch {
+	case call.Line.File != "":
+		return "the session stays in the namespace of its caller: " + call.Line.Place() + " is skipped"
+	case call.File == "":
+		return "the session stays in the namespace of its caller: there is no file for " + call.Service + ", and \"other\" does not call pam_gotmpns.so"
+	}
+	return "the session stays in the namespace of its caller: " + call.File + " does not call pam_gotmpns.so"
+}
+
+// fill adds what a login would get. Without a line in the service's stack, that is
+// nothing, whatever the rules say.
 func (l *login) fill(e session.Explanation) {
+	l.Rules = check.Rules(e.Policy, e.Facts.Subject)
+	if !l.Called {
+		return
+	}
 	var mistakes *config.Errors
 	switch {
 	case errors.As(e.Err, &mistakes):
-		l.Refused = "the configuration has mistakes"
+		l.Refused = "the configuration has errors"
 	case e.Err != nil:
 		l.Refused = e.Err.Error()
 	}
-	l.Rules = check.Rules(e.Policy, e.Facts.Subject)
 	l.Outcome, l.Remarks = e.Plan.Outcome, e.Plan.Remarks
 	for _, step := range e.Plan.Steps {
 		l.Steps = append(l.Steps, step.String())
@@ -164,29 +218,32 @@ func (l *login) fill(e session.Explanation) {
 
 // ---- for people ----
 
-func printReport(out io.Writer, r report) error {
+func printReport(s screen, r report) error {
+	const indent = 9
 	for _, f := range r.Findings {
-		level := string(f.Level)
-		if f.Level == check.Problem {
-			level = "PROBLEM"
-		}
-		fmt.Fprintf(out, "%-8s %s: %s\n", level, f.Subject, f.Text)
+		s.paragraph(s.levelHead(f.Level), indent, f.Subject+": "+f.Text)
 		if f.Advice != "" {
-			fmt.Fprintf(out, "%-8s   -> %s\n", "", f.Advice)
+			const arrow = "  -> "
+			s.paragraph(strings.Repeat(" ", indent)+arrow, indent+len(arrow), f.Advice)
 		}
 	}
 	if r.Login != nil {
-		if err := printLogin(out, *r.Login); err != nil {
+		if err := printLogin(s, *r.Login); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(out, "\n%s\n", summary(r))
+	if r.Users != nil {
+		if err := printUsers(s, r.Users); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(s.out, "\n%s\n", summary(r))
 	return err
 }
 
-func printLogin(out io.Writer, l login) error {
-	fmt.Fprintf(out, "\nA login of %s through %s:\n", printable(l.User), printable(l.Service))
-	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+func printLogin(s screen, l login) error {
+	fmt.Fprintf(s.out, "\nA login of %s through %s:\n", printable(l.User), printable(l.Service))
+	var table columns
 	for _, rule := range l.Rules {
 		applies := "no"
 		if rule.Applies {
@@ -196,22 +253,22 @@ func printLogin(out io.Writer, l login) error {
 		if text == "" {
 			text = "-"
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", rule.Of, text, applies, rule.Why)
+		table.add("  "+rule.Of, text, applies, rule.Why)
 	}
-	if err := table.Flush(); err != nil {
+	if err := table.print(s.out); err != nil {
 		return err
 	}
 	if l.Refused != "" {
-		fmt.Fprintln(out, "It is refused, but for root: "+l.Refused)
+		s.paragraph("", 2, "The login would be refused (except for root): "+l.Refused)
 	}
 	if l.Outcome != "" {
-		fmt.Fprintln(out, "The plan: "+l.Outcome)
+		s.paragraph("", 2, "The plan: "+l.Outcome)
 	}
 	for _, line := range append(l.Steps, l.Environment...) {
-		fmt.Fprintln(out, "  "+line)
+		fmt.Fprintln(s.out, "  "+line)
 	}
 	for _, remark := range l.Remarks {
-		fmt.Fprintln(out, "  remark: "+remark)
+		s.paragraph("  remark: ", len("  remark: "), remark)
 	}
 	return nil
 }
@@ -228,10 +285,10 @@ func summary(r report) string {
 		}
 	}
 	if r.Login != nil && r.Login.Refused != "" {
-		parts = append(parts, "the login is refused")
+		parts = append(parts, "the login would be refused")
 	}
 	if parts == nil {
-		return "all is well"
+		return "no problems found"
 	}
 	return strings.Join(parts, ", ")
 }

@@ -58,7 +58,7 @@ func newRoot() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Use:               "gotmpns",
 		Version:           Version,
-		Short:             "See, enter, try, check and run private /tmp directories",
+		Short:             "Inspect and manage private /tmp directories",
 		SilenceErrors:     true, // Main prints them
 		SilenceUsage:      true,
 		Args:              noSubcommand,
@@ -76,6 +76,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newRun())
 	root.AddCommand(newImport())
 	root.AddCommand(newClean())
+	root.AddCommand(newAdopt())
 	root.AddCommand(newServe())
 	root.AddCommand(newCompletion())
 	for _, cmd := range root.Commands() {

@@ -44,7 +44,6 @@ func runAs(u *user.User, command []string, environment []string) error {
 		SysProcAttr: &syscall.SysProcAttr{Credential: &syscall.Credential{
 			Uid: request.UID, Gid: request.GID, Groups: groups,
 		}},
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	if len(command) > 0 {
 		if cmd.Path, err = find(command[0], loginPath); err != nil {
@@ -52,16 +51,35 @@ func runAs(u *user.User, command []string, environment []string) error {
 		}
 		cmd.Args = command
 	}
-	return wait(cmd)
+	return runApart(cmd, request.UID)
 }
 
-// wait runs a command and passes on what it ended with. A terminal sends its
-// signals to the command as well; the others are handed to it.
-func wait(cmd *exec.Cmd) error {
+// asScript is the command of a file without "#!", which the kernel does not execute:
+// a script of /bin/sh, as for execvp(3).
+func asScript(cmd *exec.Cmd) *exec.Cmd {
+	return &exec.Cmd{
+		Path: "/bin/sh", Args: append([]string{"sh", cmd.Path}, cmd.Args[1:]...), Env: cmd.Env, Dir: cmd.Dir,
+		SysProcAttr: cmd.SysProcAttr, Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
+	}
+}
+
+// wait runs a command, which has a session of its own, and returns what it ended
+// with. Signals are passed on to it.
+func wait(cmd *exec.Cmd) error { return waitStarted(cmd, func() {}) }
+
+// waitStarted is wait with a function to call as soon as the command has started or
+// failed to.
+func waitStarted(cmd *exec.Cmd, started func()) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	if err := cmd.Start(); err != nil {
+	err := cmd.Start()
+	if errors.Is(err, syscall.ENOEXEC) {
+		cmd = asScript(cmd)
+		err = cmd.Start()
+	}
+	started()
+	if err != nil {
 		return notRun(cmd.Args[0], err)
 	}
 	ended := make(chan error, 1)
@@ -69,9 +87,7 @@ func wait(cmd *exec.Cmd) error {
 	for {
 		select {
 		case s := <-signals:
-			if s == syscall.SIGTERM || s == syscall.SIGHUP {
-				_ = cmd.Process.Signal(s)
-			}
+			_ = cmd.Process.Signal(s)
 		case <-ended:
 			return statusError(shellStatus(cmd.ProcessState))
 		}

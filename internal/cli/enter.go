@@ -59,8 +59,8 @@ func enter(cmd *cobra.Command, name string, command []string, flags trialFlags) 
 		}
 		if !session.Private {
 			defer session.Close()
-			return hinted(fmt.Errorf("cannot enter a private view of %s: a session has none: %s", printable(name), flags.whyNothing(u)),
-				fmt.Sprintf("%q shows every rule", "gotmpns check --user "+name))
+			return hinted(fmt.Errorf("cannot enter a private view of %s: a session has none: %s", printable(name), whyNothing(session)),
+				fmt.Sprintf("%q shows every rule", flags.checkCommand(u)))
 		}
 	} else if err != nil {
 		return err
@@ -85,5 +85,9 @@ func become(command []string) error {
 	if err != nil {
 		return err
 	}
-	return notRun(command[0], syscall.Exec(path, command, os.Environ()))
+	err = syscall.Exec(path, command, os.Environ())
+	if errors.Is(err, syscall.ENOEXEC) {
+		err = syscall.Exec("/bin/sh", append([]string{"sh", path}, command[1:]...), os.Environ())
+	}
+	return notRun(command[0], err)
 }

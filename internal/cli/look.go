@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"unicode"
@@ -58,7 +59,32 @@ func account(name string) (*user.User, error) {
 	return u, nil
 }
 
-// needRoot says why somebody else cannot go on.
+// configFile makes the path of a configuration that was named absolute; empty stays
+// empty. Logins read it in the host's mount namespace, so what root sees only in a
+// private directory of this session is refused.
+func configFile(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	path, err := filepath.Abs(name)
+	if err != nil {
+		return "", fmt.Errorf("cannot find %s: %w", printable(name), err)
+	}
+	here, err := os.Stat(path)
+	if err != nil || !isRoot() {
+		return path, nil // an error that others report
+	}
+	if _, err := os.Stat("/proc/1/root/"); err != nil {
+		return path, nil
+	}
+	if host, err := os.Stat("/proc/1/root" + path); err != nil || !os.SameFile(here, host) {
+		return "", hinted(fmt.Errorf("cannot use %s: it lies in a private directory of this session, and logins see the host's files", printable(path)),
+			"copy it to a directory that is not private, such as /root")
+	}
+	return path, nil
+}
+
+// needRoot says why an ordinary user cannot go on.
 func needRoot(what string) error {
 	return hinted(fmt.Errorf("cannot %s: only root can", what), "run it as root, or with sudo")
 }

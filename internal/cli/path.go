@@ -1,23 +1,34 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"gotmpns/internal/check"
+	"gotmpns/internal/config"
 	"gotmpns/internal/inventory"
+	"gotmpns/internal/mounts"
+	"gotmpns/internal/policy"
+	"gotmpns/internal/session"
 )
 
 func newPath() *cobra.Command {
-	return &cobra.Command{
-		Use:   "path [USER] [FILE]",
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "path [--json] [USER] [FILE]",
 		Short: "Say where a user's /tmp, or a file in it, is on the host",
 		Long: `Prints the path by which the host reaches what USER sees at FILE; without USER
 it is you, without FILE it is /tmp. Where two sessions of a user differ, it
 prints a line for each. A tmpfs is in the sessions alone: the path then leads
-through a process of the user, as /proc/PID/root/tmp.
+through a process of the user, as /proc/PID/root/tmp. For a user who gets no
+private directory, it is FILE itself, with the reason as a note.
 
 The other way round: a FILE that lies where the private directories are kept is
 answered with its user and the path that the user sees, with a tab between.
@@ -37,15 +48,23 @@ can ask for other users.`,
 			if err != nil {
 				return usage(err, cmd)
 			}
-			return printPath(cmd, name, file)
+			answer, err := locate(cmd, name, file)
+			if err != nil {
+				return err
+			}
+			return answer.print(cmd, asJSON)
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
+	return cmd
 }
 
 // userAndFile tells the two apart: a user's name has no slash.
 func userAndFile(args []string) (name, file string, err error) {
 	file = "/tmp"
 	switch {
+	case slices.Contains(args, ""):
+		return "", "", errors.New("cannot use an empty argument as a user's name or a file")
 	case len(args) == 1 && strings.Contains(args[0], "/"):
 		file = args[0]
 	case len(args) > 0:
@@ -54,45 +73,131 @@ func userAndFile(args []string) (name, file string, err error) {
 	if len(args) == 2 {
 		file = args[1]
 	}
-	if strings.Contains(name, "/") || len(args) > 0 && args[0] == "" {
-		return "", "", fmt.Errorf("cannot take %s for a user's name", printable(args[0]))
+	switch {
+	case name == "." || name == "..":
+		return "", "", fmt.Errorf("cannot use %s as a user's name: write ./ for the current directory", name)
+	case strings.Contains(name, "/"):
+		return "", "", fmt.Errorf("cannot use %s as a user's name", printable(name))
+	case len(args) == 2 && !strings.Contains(file, "/"):
+		return "", "", fmt.Errorf("cannot use %s as a file: a file has a slash in it, as ./%s has", printable(file), file)
 	}
 	file, err = filepath.Abs(file)
 	return name, file, err
 }
 
-func printPath(cmd *cobra.Command, name, file string) error {
+// location answers path.
+type location struct {
+	User  string   `json:"user"`
+	File  string   `json:"file"`            // as the user sees it
+	Hosts []string `json:"paths,omitempty"` // by which the host reaches it
+	Host  string   `json:"host,omitempty"`  // asked the other way round: the path that was named
+	Notes []string `json:"notes,omitempty"`
+}
+
+func (l location) print(cmd *cobra.Command, asJSON bool) error {
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), l)
+	}
+	for _, text := range l.Notes {
+		note(cmd.ErrOrStderr(), text)
+	}
+	return l.printPaths(cmd.OutOrStdout())
+}
+
+func (l location) printPaths(out io.Writer) error {
+	if l.Host != "" {
+		_, err := fmt.Fprintf(out, "%s\t%s\n", printable(l.User), printable(l.File))
+		return err
+	}
+	for _, path := range l.Hosts {
+		if _, err := fmt.Fprintln(out, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func locate(cmd *cobra.Command, name, file string) (location, error) {
 	own := name == ""
 	if own {
 		var err error
 		if name, err = ownName(); err != nil {
-			return err
+			return location{}, err
 		}
 	} else if _, err := account(name); err != nil {
-		return err
+		return location{}, err
 	}
 	if me, err := ownName(); !isRoot() && (err != nil || me != name) {
-		return needRoot("see where another user's files are")
+		return location{}, needRoot("see where another user's files are")
 	}
+	namespace := inventory.Namespace() // before the inventory moves to the host's
 	inv, err := takeInventory(cmd)
 	if err != nil {
-		return err
+		return location{}, err
 	}
 	if whose, found := inv.FromHost(file); own && found {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\n", printable(whose.User), printable(whose.Path))
-		return nil
+		return location{User: whose.User, File: whose.Path, Host: file}, nil
 	}
-	return printOnHost(cmd, inv, name, file)
+	l := location{User: name, File: file}
+	if s, inside := inv.Session(namespace); own && inside && s.User != name {
+		l.User, l.Notes = s.User, []string{"you are in a session of " + printable(s.User)}
+	}
+	if l.Hosts, err = inv.OnHost(l.User, file); err == nil {
+		l.Notes = append(l.Notes, onHostOnly(inv, l)...)
+		return l, nil
+	}
+	if reason := whyOnHost(l.User, file); reason != "" {
+		l.Hosts, l.Notes = []string{file}, append(l.Notes, reason)
+		return l, nil
+	}
+	return location{}, hinted(err, fmt.Sprintf("%q says what a login would get", "gotmpns check --user "+l.User))
 }
 
-func printOnHost(cmd *cobra.Command, inv inventory.Inventory, name, file string) error {
-	paths, err := inv.OnHost(name, file)
-	if err != nil {
-		hint := fmt.Sprintf("%q says what a login would get", "gotmpns check --user "+name)
-		return hinted(err, hint)
+// onHostOnly names a file that is on the host under the same name and not in the
+// user's directory: it is older than the directory, or another user made it.
+func onHostOnly(inv inventory.Inventory, l location) []string {
+	if len(l.Hosts) != 1 || l.Hosts[0] == l.File || !inv.IsPrivate(l.User, l.File) {
+		return nil
 	}
-	for _, path := range paths {
-		fmt.Fprintln(cmd.OutOrStdout(), path)
+	if _, err := os.Lstat(l.Hosts[0]); !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if isRoot() {
+		if _, err := os.Lstat(l.File); err == nil { // root looks from the host
+			return []string{l.File + " exists on the host, outside of the private directory: it is older than that, or was made outside of a session"}
+		}
 	}
 	return nil
+}
+
+// whyOnHost says why a user sees the host's file at a path; empty: a login would see
+// another one, or it cannot be known.
+func whyOnHost(name, file string) string {
+	p, err := config.Load(config.DefaultPath)
+	u, userErr := account(name)
+	if err != nil || userErr != nil {
+		return ""
+	}
+	request, err := requestOf(u, usualService, config.DefaultPath)
+	if err != nil {
+		return ""
+	}
+	subject, err := session.SubjectOf(request, p)
+	if err != nil {
+		return ""
+	}
+	switch outcome, reason := outcomeOf(check.Rules(p, subject)); {
+	case outcome == outcomeExempt:
+		return printable(name) + " has no private directories: exempt by " + reason
+	case outcome == outcomeNothing:
+		return printable(name) + " has no private directories: " + reason
+	case !isBelowTarget(p, file):
+		return printable(file) + " is not below a private directory"
+	}
+	return ""
+}
+
+func isBelowTarget(p policy.Policy, file string) bool {
+	return slices.ContainsFunc(p.Private, func(private policy.Private) bool { return mounts.Within(file, private.Target) }) ||
+		slices.ContainsFunc(p.Bind, func(bind policy.Bind) bool { return mounts.Within(file, bind.Target) })
 }

@@ -11,6 +11,9 @@ import (
 	"gotmpns/internal/run"
 )
 
+// longestHostname is the kernel's limit (uname(2)).
+const longestHostname = 64
+
 func newRun() *cobra.Command {
 	var r run.Request
 	propagation := string(run.Slave)
@@ -43,6 +46,10 @@ SRC:DST and DIR:SIZE write \: for a colon in a name, and \\ for a backslash.`,
 			if err := choosePropagation(&r, propagation); err != nil {
 				return usage(err, cmd)
 			}
+			if len(r.Hostname) > longestHostname {
+				return usage(fmt.Errorf("cannot use --hostname: the name is longer than %d bytes", longestHostname), cmd)
+			}
+			r.UTS = r.UTS || r.Hostname != ""
 			status, err := run.Run(r)
 			return runError(status, err)
 		},
@@ -68,6 +75,7 @@ SRC:DST and DIR:SIZE write \: for a colon in a name, and \\ for a backslash.`,
 	flags.BoolVar(&r.Net, "net", false, "a network of its own, with nothing but the loopback")
 	flags.BoolVar(&r.IPC, "ipc", false, "System V IPC and POSIX message queues of its own")
 	flags.BoolVar(&r.UTS, "uts", false, "a host name of its own")
+	flags.StringVar(&r.Hostname, "hostname", "", "its own host name is `NAME`; implies --uts")
 	flags.BoolVar(&r.MayMount, "mounts", false,
 		"the command may mount and unmount, also as a plain user\n(gocryptfs, encfs, sshfs)")
 	return cmd

@@ -3,10 +3,15 @@ package cli
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"slices"
 	"strconv"
-	"text/tabwriter"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,37 +19,167 @@ import (
 	"gotmpns/internal/inventory"
 )
 
+type statusFlags struct {
+	sort          string
+	watch         int // in seconds; 0: once
+	json, metrics bool
+}
+
+// The orders of status.
+const (
+	byUser  = "user"
+	bySize  = "size"
+	bySince = "since"
+)
+
 func newStatus() *cobra.Command {
-	var asJSON bool
+	var flags statusFlags
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "List the sessions and the private directories that there are",
+		Use:   "status [--sort KEY] [--watch[=SECONDS]] [--json | --metrics] [USER]",
+		Short: "List sessions and private directories",
 		Long: `Lists the open sessions that have private directories, and the directories
 ("instances") themselves: whose they are, for which target, where they are on
-the host and how much is in them.
+the host and how much is in them. Sessions that share a mount namespace are
+listed together, with what they see at each target below them.
 
 Root sees everybody's. Anybody else sees their own, as far as their own
 processes show it: which PAM service opened a session, and directories in which
 no process of theirs is, only root can see.`,
 		Example: `  gotmpns status
-  gotmpns status --json | jq -r '.sessions[] | [.user, .service] | @tsv'`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			inv, err := takeInventory(cmd)
-			if err != nil {
-				return err
+  gotmpns status alice                 # hers alone
+  gotmpns status --sort size           # who has the most in /tmp?
+  gotmpns status --watch               # again every two seconds
+  gotmpns status --json | jq -r '.sessions[] | [.user, .service] | @tsv'
+  gotmpns status --metrics > /var/lib/node_exporter/gotmpns.prom`,
+		Args:              maximumArgs(1),
+		ValidArgsFunction: completeUser,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.check(); err != nil {
+				return usage(err, cmd)
 			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), statusOfInventory(inv))
+			name := ""
+			if len(args) > 0 {
+				var err error
+				if name, err = userToShow(cmd, args[0]); err != nil {
+					return err
+				}
 			}
-			if !isRoot() {
-				note(cmd.ErrOrStderr(), "this is what your own processes show; services and other users' sessions only root can see")
-			}
-			return printInventory(cmd.OutOrStdout(), inv)
+			return watchStatus(cmd, name, flags)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
+	f := cmd.Flags()
+	f.BoolVar(&flags.json, "json", false, "print JSON, for programs")
+	f.BoolVar(&flags.metrics, "metrics", false, "print OpenMetrics text, for a monitoring system")
+	f.StringVar(&flags.sort, "sort", byUser, "sort by `KEY`: user, size or since")
+	f.IntVar(&flags.watch, "watch", 0, "print it again every `SECONDS` (2)")
+	f.Lookup("watch").NoOptDefVal = "2"
+	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions([]string{byUser, bySize, bySince}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+func (f statusFlags) check() error {
+	switch {
+	case !slices.Contains([]string{byUser, bySize, bySince}, f.sort):
+		return fmt.Errorf("cannot sort by %s: valid keys are user, size and since", printable(f.sort))
+	case f.watch < 0:
+		return errors.New("cannot watch: --watch takes a number of seconds")
+	case f.json && f.metrics, f.watch > 0 && (f.json || f.metrics):
+		return errors.New("cannot combine --json, --metrics and --watch: use one of them")
+	}
+	return nil
+}
+
+// userToShow checks the name of the one user who is to be shown.
+func userToShow(cmd *cobra.Command, name string) (string, error) {
+	if name == "" || strings.Contains(name, "/") {
+		return "", usage(fmt.Errorf("cannot use %s as a user's name", printable(name)), cmd)
+	}
+	u, err := account(name)
+	if err != nil {
+		return "", err
+	}
+	if me, err := ownName(); !isRoot() && (err != nil || me != u.Username) {
+		return "", needRoot("see another user's sessions")
+	}
+	return u.Username, nil
+}
+
+// watchStatus prints the status once or, with --watch, until it is interrupted.
+func watchStatus(cmd *cobra.Command, name string, flags statusFlags) error {
+	if flags.watch == 0 {
+		return showStatus(cmd, name, flags)
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	for tick := time.NewTicker(time.Duration(flags.watch) * time.Second); ; {
+		if f, ok := cmd.OutOrStdout().(*os.File); ok && isTerminal(int(f.Fd())) {
+			fmt.Fprint(f, "\x1b[H\x1b[2J")
+		}
+		if err := showStatus(cmd, name, flags); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(cmd.OutOrStdout()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func showStatus(cmd *cobra.Command, name string, flags statusFlags) error {
+	inv, err := takeInventory(cmd)
+	if err != nil {
+		return err
+	}
+	if name != "" {
+		inv = inv.Of(name)
+	}
+	sortInventory(&inv, flags.sort)
+	switch {
+	case flags.json:
+		return printJSON(cmd.OutOrStdout(), statusOfInventory(inv))
+	case flags.metrics:
+		return printMetrics(cmd.OutOrStdout(), inv)
+	}
+	if !isRoot() {
+		note(cmd.ErrOrStderr(), "this is what your own processes show; services and other users' sessions only root can see")
+	}
+	return printInventory(cmd.OutOrStdout(), inv)
+}
+
+// sortInventory sorts sessions and instances; those of one user and namespace stay
+// together, the oldest first.
+func sortInventory(inv *inventory.Inventory, key string) {
+	bytes, since := map[string]uint64{}, map[string]time.Time{}
+	for _, i := range inv.Instances {
+		bytes[i.User] += i.Usage.Bytes
+	}
+	for _, s := range inv.Sessions {
+		if first, ok := since[s.User]; !ok || s.Since.Before(first) {
+			since[s.User] = s.Since
+		}
+	}
+	users := func(a, b string) int {
+		switch key {
+		case bySize:
+			return cmp.Or(cmp.Compare(bytes[b], bytes[a]), cmp.Compare(a, b))
+		case bySince:
+			return cmp.Or(since[a].Compare(since[b]), cmp.Compare(a, b))
+		}
+		return cmp.Compare(a, b)
+	}
+	slices.SortStableFunc(inv.Sessions, func(a, b inventory.Session) int {
+		return cmp.Or(users(a.User, b.User), cmp.Compare(a.Namespace, b.Namespace), a.Since.Compare(b.Since))
+	})
+	slices.SortStableFunc(inv.Instances, func(a, b inventory.Instance) int {
+		if key == bySize {
+			return cmp.Compare(b.Usage.Bytes, a.Usage.Bytes)
+		}
+		return cmp.Or(users(a.User, b.User), cmp.Compare(a.Target, b.Target))
+	})
 }
 
 // ---- for people ----
@@ -58,32 +193,49 @@ func printInventory(out io.Writer, inv inventory.Inventory) error {
 		_, err := fmt.Fprintln(out, text)
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	var table columns
 	if len(inv.Sessions) > 0 {
-		fmt.Fprintln(table, "USER\tSERVICE\tSINCE\tPID\tNAMESPACE\tTARGET\tON THE HOST")
+		table.add("USER", "SERVICE", "SINCE", "PID", "NAMESPACE")
+		addSessions(&table, inv.Sessions)
 	}
-	for _, s := range inv.Sessions {
-		for i, p := range s.Places {
-			head := "\t\t\t\t"
-			if i == 0 {
-				head = fmt.Sprintf("%s\t%s\t%s\t%d\t%s", printable(s.User), orDash(s.Service), when(s.Since), s.PID, number(s.Namespace))
-			}
-			fmt.Fprintf(table, "%s\t%s\t%s\n", head, printable(p.Target), whereOf(p))
-		}
-	}
-	if len(inv.Sessions) > 0 && len(inv.Instances) > 0 {
-		fmt.Fprintln(table)
-	}
-	if err := table.Flush(); err != nil {
+	if err := table.print(out); err != nil || len(inv.Instances) == 0 {
 		return err
 	}
-	if len(inv.Instances) > 0 {
-		fmt.Fprintln(table, "INSTANCE OF\tTARGET\tKIND\tSIZE\tON THE HOST")
+	if len(inv.Sessions) > 0 {
+		fmt.Fprintln(out)
 	}
+	table = nil
+	table.add("INSTANCE OF", "TARGET", "KIND", "SIZE", "ON THE HOST")
 	for _, i := range inv.Instances {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", ownerOf(i), printable(i.Target), i.Kind, size(i), printable(i.Host))
+		table.add(ownerOf(i), printable(i.Target), string(i.Kind), size(i), printable(i.Host))
 	}
-	return table.Flush()
+	return table.print(out)
+}
+
+// addSessions adds a line for each session and, after the last one of a namespace,
+// what they see there.
+func addSessions(table *columns, sessions []inventory.Session) {
+	for i, s := range sessions {
+		name, namespace := printable(s.User), number(s.Namespace)
+		if i > 0 && sessions[i-1].User == s.User {
+			name = ""
+		}
+		if i > 0 && sharesNamespace(sessions[i-1], s) {
+			namespace = ""
+		}
+		table.add(name, orDash(s.Service), when(s.Since), strconv.Itoa(s.PID), namespace)
+		if i+1 < len(sessions) && sharesNamespace(s, sessions[i+1]) {
+			continue
+		}
+		for _, p := range s.Places {
+			table.line("    " + printable(p.Target) + "  " + whereOf(p))
+		}
+	}
+}
+
+// sharesNamespace says whether two sessions of one user see the same.
+func sharesNamespace(a, b inventory.Session) bool {
+	return a.User == b.User && a.Namespace == b.Namespace && a.Namespace != 0
 }
 
 func whereOf(p inventory.Place) string {
@@ -91,9 +243,9 @@ func whereOf(p inventory.Place) string {
 	case p.Kind == inventory.Gone:
 		return "nothing is mounted there any more"
 	case p.Kind == inventory.Unknown:
-		return "not to be told: its process has left for another namespace"
+		return "unknown: the process has moved to another namespace"
 	case p.Host == "":
-		return fmt.Sprintf("nowhere (%s); reached by %s", p.Kind, p.Reach)
+		return fmt.Sprintf("%s, reached by %s", p.Kind, p.Reach)
 	case p.Kind == inventory.Bind:
 		return printable(p.Host) + " (bind)"
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"gotmpns/internal/config"
-	"gotmpns/internal/session"
 	"gotmpns/internal/trial"
 	"gotmpns/internal/wire"
 )
@@ -37,14 +36,13 @@ func (t *trialFlags) add(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("service", services)
 }
 
-// open opens a session; where that fails, the module has said why in the log
-// only, so the same question is asked again where the answer can be read.
+// open opens a session; an error has the module's own reason.
 func (t *trialFlags) open(u *user.User) (*trial.Session, error) {
 	stack := trial.Stack{Service: t.service, Module: cmp.Or(t.module, modulePath)}
 	for _, path := range []struct {
 		from string
 		to   *string
-	}{{stack.Module, &stack.Module}, {t.worker, &stack.Worker}, {t.config, &stack.Config}} {
+	}{{stack.Module, &stack.Module}, {t.worker, &stack.Worker}} {
 		if path.from == "" {
 			continue
 		}
@@ -54,6 +52,10 @@ func (t *trialFlags) open(u *user.User) (*trial.Session, error) {
 		}
 		*path.to = absolute
 	}
+	var err error
+	if stack.Config, err = configFile(t.config); err != nil {
+		return nil, err
+	}
 	s, err := trial.Open(u.Username, stack)
 	if err == nil {
 		return s, nil
@@ -61,24 +63,24 @@ func (t *trialFlags) open(u *user.User) (*trial.Session, error) {
 	if refusal := (*trial.Refusal)(nil); !errors.As(err, &refusal) {
 		return nil, err
 	}
-	if e, cause := t.explain(u); cause == nil && e.Err != nil {
-		return nil, hinted(fmt.Errorf("cannot open a session of %s: %w", printable(u.Username), e.Err),
-			fmt.Sprintf("%q says more", "gotmpns check --user "+u.Username))
-	}
-	return nil, hinted(err, "the module says why in the log: journalctl -t gotmpns, or /var/log/auth.log")
+	return nil, hinted(err, fmt.Sprintf("%q shows every rule and what a login would do", t.checkCommand(u)))
 }
 
-// explain says what the module would do for a login of the user.
-func (t *trialFlags) explain(u *user.User) (session.Explanation, error) {
-	request, err := requestOf(u, cmp.Or(t.service, trial.Service), cmp.Or(t.config, config.DefaultPath))
-	if err != nil {
-		return session.Explanation{}, err
+// checkCommand is what explains the same login.
+func (t *trialFlags) checkCommand(u *user.User) string {
+	command := "gotmpns check --user " + u.Username
+	if t.config != "" {
+		command += " --config " + t.config
 	}
-	return session.Explain(request)
+	return command
 }
 
 // requestOf is what the module would ask for a login.
 func requestOf(u *user.User, service, config string) (wire.Request, error) {
+	return requestWith(u, shellOf(u.Username), service, config)
+}
+
+func requestWith(u *user.User, shell, service, config string) (wire.Request, error) {
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
 		return wire.Request{}, fmt.Errorf("cannot use the uid %q of %s: %w", u.Uid, u.Username, err)
@@ -89,15 +91,10 @@ func requestOf(u *user.User, service, config string) (wire.Request, error) {
 	}
 	config, err = filepath.Abs(config)
 	return wire.Request{
-		UID: uint32(uid), GID: uint32(gid), User: u.Username, Shell: shellOf(u.Username),
+		UID: uint32(uid), GID: uint32(gid), User: u.Username, Shell: shell,
 		Service: service, Config: config,
 	}, err
 }
 
-// whyNothing says why a session of the user has nothing private.
-func (t *trialFlags) whyNothing(u *user.User) string {
-	if e, err := t.explain(u); err == nil && e.Err == nil {
-		return e.Plan.Outcome
-	}
-	return "the log says why"
-}
+// whyNothing says why a session has nothing private.
+func whyNothing(s *trial.Session) string { return cmp.Or(s.Logged, "the log says why") }

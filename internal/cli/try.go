@@ -50,7 +50,7 @@ func tryAs(u *user.User, command []string, flags trialFlags) error {
 	// The namespace goes with the last process, whatever closing says.
 	defer s.Close()
 	if !s.Private {
-		note(os.Stderr, "nothing is private in this session: "+flags.whyNothing(u))
+		note(os.Stderr, "nothing is private in this session: "+whyNothing(s))
 	}
 	return runAs(u, command, s.Environment())
 }

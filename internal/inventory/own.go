@@ -26,12 +26,7 @@ func Own(uid uint32, user string, p policy.Policy) Inventory {
 	var inv Inventory
 	for _, s := range ownNamespaces(uid) {
 		s.User, s.UID = user, uid
-		var ours []*mountinfo.Info
-		for _, m := range s.table {
-			if s.table.At(m.Mountpoint) == m && isOwn(m, uid, p) {
-				ours = append(ours, m)
-			}
-		}
+		ours := ownMounts(s.table, uid, p)
 		host := s.table.Without(ours...)
 		for _, m := range ours {
 			s.Places = append(s.Places, ownPlace(s, m, host))
@@ -44,6 +39,29 @@ func Own(uid uint32, user string, p policy.Policy) Inventory {
 		inv.addOwn(s)
 	}
 	return inv
+}
+
+func ownMounts(table mounts.Table, uid uint32, p policy.Policy) []*mountinfo.Info {
+	var ours []*mountinfo.Info
+	for _, m := range table {
+		if table.At(m.Mountpoint) == m && isOwn(m, uid, p) {
+			ours = append(ours, m)
+		}
+	}
+	return ours
+}
+
+// HostTable is the host's mount table as far as the table of a plain user's session
+// shows it: without what is mounted for the session, and with the mounts that
+// receive from the host as shared, which they are on the host.
+func HostTable(uid uint32, p policy.Policy, session mounts.Table) mounts.Table {
+	table := session.Without(ownMounts(session, uid, p)...)
+	for i, m := range table {
+		host := *m
+		host.Optional = strings.ReplaceAll(m.Optional, "master:", "shared:")
+		table[i] = &host
+	}
+	return table
 }
 
 // ownNamespaces has one entry for each mount namespace, by its oldest process.

@@ -78,3 +78,30 @@ func (inv Inventory) FromHost(path string) (Inside, bool) {
 	}
 	return Inside{}, false
 }
+
+// Of returns what the inventory has of one user.
+func (inv Inventory) Of(user string) Inventory {
+	inv.Sessions = slices.DeleteFunc(slices.Clone(inv.Sessions), func(s Session) bool { return s.User != user })
+	inv.Instances = slices.DeleteFunc(slices.Clone(inv.Instances), func(i Instance) bool { return i.User != user })
+	return inv
+}
+
+// IsPrivate says whether a path lies at or below a target that a user has an
+// instance for.
+func (inv Inventory) IsPrivate(user, path string) bool {
+	return slices.ContainsFunc(inv.Instances, func(i Instance) bool {
+		return i.User == user && !i.Aside && mounts.Within(path, i.Target)
+	})
+}
+
+// Namespace returns the number of the calling thread's mount namespace; 0: unknown.
+func Namespace() uint64 { return namespaceOf("/proc/thread-self") }
+
+// Session returns an open session with a mount namespace.
+func (inv Inventory) Session(namespace uint64) (Session, bool) {
+	at := slices.IndexFunc(inv.Sessions, func(s Session) bool { return s.Namespace == namespace && namespace != 0 })
+	if at < 0 {
+		return Session{}, false
+	}
+	return inv.Sessions[at], true
+}

@@ -92,6 +92,27 @@ func (t Table) Same(path string, other Table) (string, bool) {
 	return "", false
 }
 
+// Others returns the other paths by which the table shows the directory that it
+// shows at a path, as far as they are not hidden by further mounts.
+func (t Table) Others(path string) []string {
+	m := t.At(path)
+	if m == nil {
+		return nil
+	}
+	inside := Join(m.Root, path[len(strings.TrimSuffix(m.Mountpoint, "/")):])
+	var others []string
+	for _, o := range t {
+		if o.Major != m.Major || o.Minor != m.Minor || !Within(inside, o.Root) {
+			continue
+		}
+		there := Join(o.Mountpoint, inside[len(strings.TrimSuffix(o.Root, "/")):])
+		if there != path && t.At(there) == o && !slices.Contains(others, there) {
+			others = append(others, there)
+		}
+	}
+	return others
+}
+
 // Without is the table as it would be if mounts had not been made: they and
 // what hangs on them are missing.
 func (t Table) Without(mounts ...*mountinfo.Info) Table {

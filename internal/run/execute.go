@@ -34,7 +34,7 @@ func tryToExecute(command []string, run func(path string, args []string) error) 
 		err = run("/bin/sh", append([]string{"sh", path}, command[1:]...))
 	}
 	if err != nil {
-		return notRun(command[0], err)
+		return notRun(command[0], explainExec(path, err))
 	}
 	return nil
 }

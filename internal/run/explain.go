@@ -17,6 +17,29 @@ func explainClone(err error, userNamespace bool) error {
 	return forbidden(err, readSetting)
 }
 
+const filterHint = "a container's filter of system calls (seccomp) forbids it: start the container with a profile that allows unshare, " +
+	"such as --security-opt seccomp=unconfined, or run the command outside of it"
+
+// explainUnshare says why root got no namespaces.
+func explainUnshare(err error) error {
+	err = os.NewSyscallError("cannot make namespaces: unshare", err)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+		return &Error{err, filterHint}
+	}
+	return err
+}
+
+// filtered asks whether a filter forbids unshare(2), for unshare(1) would not say so.
+// The kernel refuses a user namespace to a process with threads, as every Go program
+// is one, with EINVAL; what comes before that is a filter's answer.
+func filtered() error {
+	err := unix.Unshare(unix.CLONE_NEWUSER)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+		return &Error{fmt.Errorf("cannot make a user namespace (unshare): %w", err), filterHint}
+	}
+	return nil
+}
+
 // explainMount adds why a mount was refused although there is a user namespace.
 func explainMount(err error, userNamespace bool) error {
 	refused := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)

@@ -78,6 +78,7 @@ type Request struct {
 	Mounts             []Mount // in this order
 	Propagation        Propagation
 	PID, Net, IPC, UTS bool     // more namespaces of the command's own
+	Hostname           string   // in a UTS namespace; empty: the host's
 	MayMount           bool     // the command keeps CAP_SYS_ADMIN in its user namespace
 	Command            []string // a program, looked up in PATH, and its arguments
 }
@@ -118,7 +119,7 @@ func Run(r Request) (status int, err error) {
 	}
 	if privileged && !r.PID {
 		if err := unix.Unshare(int(r.namespaces())); err != nil {
-			return 0, os.NewSyscallError("cannot make namespaces: unshare", err)
+			return 0, explainUnshare(err)
 		}
 		if err := setUp(r, false); err != nil {
 			return 0, err

@@ -2,6 +2,8 @@ package run
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +19,7 @@ func TestStageArguments(t *testing.T) {
 	p := privileges{1, 2, 1 << 63, 4, 5, 6}
 	for _, want := range []stage{
 		{request: Request{Propagation: Slave, Command: []string{"true"}}},
-		{request: Request{Propagation: PropagationOff, PID: true, IPC: true, Command: []string{"-", "--", ""}}, after: p},
+		{request: Request{Propagation: PropagationOff, PID: true, IPC: true, Hostname: "a,b", Command: []string{"-", "--", ""}}, after: p},
 		{userNamespace: true, after: p, request: Request{
 			Propagation: Shared, Net: true, UTS: true, MayMount: true,
 			Mounts:  []Mount{{Bind, "a b", "\xff:\n", 0}, {Tmpfs, "", "4", 1 << 63}, {Private, "", ",", 0}},
@@ -39,7 +41,7 @@ func TestStageArguments(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add("user,slave,0,0,0,0,0,0,1,bind,a,b,0,true")
+	f.Add("user,slave,0,0,0,0,0,0,,1,bind,a,b,0,true")
 	f.Add(strings.Join((stage{request: Request{Command: []string{"x"}}}).encode()[2:], "\x00"))
 	f.Fuzz(func(t *testing.T, text string) {
 		s, ok := decode(strings.Split(text, "\x00"))
@@ -125,5 +127,36 @@ func TestComponents(t *testing.T) {
 		if got := components(path); !slices.Equal(got, want) {
 			t.Errorf("components(%q) = %q", path, got)
 		}
+	}
+}
+
+func TestInterpreters(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	hidden := write("hidden", "", 0o644)
+	for _, c := range []struct{ path, interpreter, reason string }{
+		{write("script", "#! /no/such/shell -e\n", 0o755), "/no/such/shell", "its interpreter /no/such/shell cannot be executed: no such file"},
+		{write("hides", "#!"+hidden+"\n", 0o755), hidden, "cannot be executed: permission denied"},
+		{write("fine", "#!/bin/sh\n", 0o755), "/bin/sh", "exec format error"},
+		{write("empty", "#!\n", 0o755), "", "exec format error"},
+		{write("text", "echo\n", 0o755), "", "exec format error"},
+		{filepath.Join(dir, "nothing"), "", "exec format error"},
+		{"/proc/self/mem", "", "exec format error"},
+	} {
+		if got := interpreterOf(c.path); got != c.interpreter {
+			t.Errorf("%s has the interpreter %q, want %q", c.path, got, c.interpreter)
+		}
+		if err := explainExec(c.path, unix.ENOEXEC); !strings.Contains(err.Error(), c.reason) {
+			t.Errorf("%s: %v, want %q", c.path, err, c.reason)
+		}
+	}
+	if got := interpreterOf("/bin/ls"); !strings.Contains(got, "ld") {
+		t.Errorf("the loader of a program is %q", got)
 	}
 }

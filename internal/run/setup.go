@@ -47,6 +47,11 @@ func setUp(r Request, userNamespace bool) error {
 			return err
 		}
 	}
+	if r.Hostname != "" {
+		if err := unix.Sethostname([]byte(r.Hostname)); err != nil {
+			return fmt.Errorf("cannot set the host name %q: %w", r.Hostname, err)
+		}
+	}
 	for i, m := range r.Mounts {
 		if err := s.mount(m, sources[i]); err != nil {
 			return explainMount(fmt.Errorf("cannot %s: %w", m, err), userNamespace)

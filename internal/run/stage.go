@@ -85,7 +85,7 @@ func (s stage) encode() []string {
 			flags = append(flags, f.name)
 		}
 	}
-	words := []string{selfName, setUpStage, strings.Join(flags, ","), string(r.Propagation), s.after.String(), strconv.Itoa(len(r.Mounts))}
+	words := []string{selfName, setUpStage, strings.Join(flags, ","), string(r.Propagation), s.after.String(), r.Hostname, strconv.Itoa(len(r.Mounts))}
 	for _, m := range r.Mounts {
 		words = append(words, string(m.Kind), m.Source, m.Target, strconv.FormatUint(m.Size, 10))
 	}
@@ -104,7 +104,7 @@ func (s *stage) flags() []flag {
 
 // decode reads what encode has written, without the first two words.
 func decode(words []string) (s stage, ok bool) {
-	const head, each = 4, 4
+	const head, each = 5, 4
 	if len(words) < head {
 		return s, false
 	}
@@ -116,7 +116,8 @@ func decode(words []string) (s stage, ok bool) {
 	if s.after, ok = parsePrivileges(words[2]); !ok {
 		return s, false
 	}
-	n, err := strconv.Atoi(words[3])
+	s.request.Hostname = words[3]
+	n, err := strconv.Atoi(words[4])
 	words = words[head:]
 	if err != nil || n < 0 || n > len(words)/each || len(words) == n*each {
 		return s, false
@@ -139,6 +140,9 @@ func (s stage) throughUnshare() error {
 	// unshare(1) would not say why.
 	if name, value := forbiddingSetting(readSetting); name != "" && value == "0" {
 		return forbidden(unix.EPERM, readSetting)
+	}
+	if err := filtered(); err != nil {
+		return err
 	}
 	program, err := os.Executable()
 	if err != nil {

@@ -12,10 +12,16 @@ const Service = "gotmpns"
 type Stack struct{ Service, Module, Worker, Config string }
 
 // Session is an open session; there is none here.
-type Session struct{ Private bool }
+type Session struct {
+	Private bool
+	Logged  string
+}
 
 // Refusal says that PAM did not open the session.
-type Refusal struct{ Err error }
+type Refusal struct {
+	Reason string
+	Err    error
+}
 
 func (r *Refusal) Error() string { return r.Err.Error() }
 

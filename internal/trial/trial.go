@@ -28,24 +28,29 @@ const Service = "gotmpns"
 type Stack struct {
 	Service string // empty: Service
 	Module  string // the file pam_gotmpns.so
-	Worker  string // empty: the one that the module knows
+	Worker  string // empty: the one that the module knows; otherwise the broker is not asked
 	Config  string // empty: the one that the module knows
 }
 
 // Session is an open session. It belongs to the thread that opened it, whose
 // mount namespace it has changed.
 type Session struct {
-	Private bool // the thread is in another namespace than before
+	Private bool   // the thread is in another namespace than before
+	Logged  string // the last line that the module has logged; empty: none
 	tx      *pam.Transaction
 }
 
-// Refusal says that PAM did not open the session; the module's reason is in the log.
+// Refusal says that PAM did not open the session.
 type Refusal struct {
-	User string
-	Err  error // PAM's, which knows a status only
+	User   string
+	Reason string // the module's own, as it logs it; empty: it gave none
+	Err    error  // PAM's, which knows a status only
 }
 
 func (r *Refusal) Error() string {
+	if r.Reason != "" {
+		return fmt.Sprintf("cannot open a session of %s: %s", r.User, r.Reason)
+	}
 	return fmt.Sprintf("cannot open a session of %s: PAM says %q", r.User, r.Err)
 }
 func (r *Refusal) Unwrap() error { return r.Err }
@@ -64,20 +69,27 @@ func Open(user string, stack Stack) (*Session, error) {
 	}
 	defer os.RemoveAll(dir)
 	service := cmp.Or(stack.Service, Service)
-	if err := os.WriteFile(filepath.Join(dir, service), []byte(text), 0o600); err != nil {
-		return nil, fmt.Errorf("cannot write the PAM stack: %w", err)
+	// Without a file for "other", PAM logs an error.
+	for name, text := range map[string]string{"other": denied, service: text} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, fmt.Errorf("cannot write the PAM stack: %w", err)
+		}
 	}
 	tx, err := pam.StartConfDir(service, user, pam.ConversationFunc(silent), dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot begin with PAM: %w", err)
 	}
 	before := namespace()
-	if err := tx.OpenSession(0); err != nil {
+	lines, err := logged(func() error { return tx.OpenSession(0) })
+	if err != nil {
 		_ = tx.End()
-		return nil, &Refusal{user, err}
+		return nil, &Refusal{user, lastOf(lines), err}
 	}
-	return &Session{Private: namespace() != before, tx: tx}, nil
+	return &Session{Private: namespace() != before, Logged: lastOf(lines), tx: tx}, nil
 }
+
+// denied is the stack of "other", which nothing uses.
+const denied = "auth required pam_deny.so\naccount required pam_deny.so\npassword required pam_deny.so\nsession required pam_deny.so\n"
 
 func silent(pam.Style, string) (string, error) { return "", nil }
 
@@ -109,6 +121,9 @@ func (s Stack) text() (string, error) {
 		if argument.path != "" {
 			line += " " + argument.name + "=" + argument.path
 		}
+	}
+	if s.Worker != "" {
+		line += " socket=none"
 	}
 	for _, path := range []string{s.Module, s.Worker, s.Config} {
 		if err := checkPath(path); err != nil {

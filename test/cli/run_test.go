@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,6 +79,7 @@ func setUpRun(env *testscript.Env, command string) error {
 		return err
 	}
 	env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	env.Setenv("TEST_BINARY", "/proc/"+strconv.Itoa(os.Getpid())+"/exe")
 	for dir, mode := range map[string]os.FileMode{
 		env.WorkDir: 0o755, filepath.Dir(env.WorkDir): 0o755,
 		filepath.Join(env.WorkDir, ".tmp"): 0o777 | os.ModeSticky,

@@ -1,0 +1,160 @@
+package check
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"gotmpns/internal/mounts"
+	"gotmpns/internal/pamconf"
+	"gotmpns/internal/policy"
+)
+
+// configured looks for settings that are valid and hardly meant.
+func configured(s System) []Finding {
+	if s.ConfigErr != nil {
+		return nil
+	}
+	return slices.Concat(unknownNames(s), shares(s), sizes(s), elsewhere(s), homes(s))
+}
+
+// unknownNames reports rules that match nobody.
+func unknownNames(s System) []Finding {
+	var findings []Finding
+	for _, r := range s.Unknown {
+		kind, name := NameIn(r)
+		text := fmt.Sprintf("%q matches nobody: there is no %s %s", r, kind, name)
+		advice := "correct the name or remove the rule"
+		if kind == Service {
+			text = fmt.Sprintf("%q matches no login: no PAM service is called %s", r, name)
+			advice = "\"ls /etc/pam.d /usr/lib/pam.d\" lists the services; " + advice
+		}
+		findings = append(findings, Finding{"rule-unknown", Notice, "configuration", text, advice, s.ConfigPath})
+	}
+	return findings
+}
+
+// NameKind says what a name in a rule is the name of.
+type NameKind string
+
+// The kinds of names.
+const (
+	User    NameKind = "user"
+	Group   NameKind = "group"
+	Service NameKind = "service"
+	Shell   NameKind = "shell"
+	NoName  NameKind = "" // a rule by uid
+)
+
+// NameIn returns the name in a rule.
+func NameIn(r policy.Rule) (NameKind, string) {
+	text := r.String()
+	if name, ok := strings.CutPrefix(text, "@"); ok {
+		return Group, name
+	}
+	if name, ok := strings.CutPrefix(text, "service:"); ok {
+		return Service, name
+	}
+	if name, ok := strings.CutPrefix(text, "shell:"); ok {
+		return Shell, name
+	}
+	if rest, ok := strings.CutPrefix(text, "uid"); ok && rest != "" && strings.Contains("<>=", rest[:1]) {
+		return NoName, ""
+	}
+	return User, text
+}
+
+// shares reports shared names that the host does not have. The two for X11 are
+// there where an X server is.
+func shares(s System) []Finding {
+	var findings []Finding
+	for _, p := range s.Policy.Private {
+		for _, name := range p.Share {
+			if s.Shares[mounts.Join(p.Target, "/"+name)] || slices.Contains(policy.Default().Private[0].Share, name) {
+				continue
+			}
+			text, advice := "the host has no "+mounts.Join(p.Target, "/"+name)+" to share", "a session shares it if it exists at login; create it at boot with tmpfiles.d, or remove the name"
+			if strings.ContainsAny(name, "*?[") {
+				text, advice = fmt.Sprintf("%q in share is a plain name: patterns are not supported", name), "share one directory, and have the programs make their files in it"
+			}
+			findings = append(findings, Finding{"share-missing", Notice, p.Target, text, advice, s.ConfigPath})
+		}
+	}
+	return findings
+}
+
+// sizes reports a tmpfs without a limit of its own.
+func sizes(s System) []Finding {
+	var findings []Finding
+	for _, p := range s.Policy.Private {
+		if p.Kind == policy.Tmpfs && p.Size == 0 {
+			findings = append(findings, Finding{"tmpfs-unlimited", Notice, p.Target,
+				"a tmpfs without a size: each user can fill half of the memory", "set a size for it, such as size = \"1G\"", s.ConfigPath})
+		}
+	}
+	return findings
+}
+
+// elsewhere reports other paths at which sessions see the host's target.
+func elsewhere(s System) []Finding {
+	var findings []Finding
+	for _, p := range s.Policy.Private {
+		others := s.Mounts.Others(p.Target)
+		others = slices.DeleteFunc(others, func(other string) bool {
+			return slices.ContainsFunc(s.Policy.Private, func(o policy.Private) bool { return mounts.Within(other, o.Target) })
+		})
+		if len(others) == 0 {
+			continue
+		}
+		advice := "make that a target as well, or unmount it"
+		if len(others) > 1 {
+			advice = "make these targets as well, or unmount them"
+		}
+		findings = append(findings, Finding{"target-elsewhere", Notice, p.Target,
+			"the host's directory is mounted at " + strings.Join(others, ", ") + " as well: sessions see it there", advice, "/etc/fstab"})
+	}
+	return findings
+}
+
+func homes(s System) []Finding {
+	var findings []Finding
+	for _, h := range s.Homes {
+		findings = append(findings, Finding{"home-hidden", Problem, h.Target,
+			fmt.Sprintf("the home of %s, %s, is hidden in the user's own sessions", h.User, h.Path),
+			fmt.Sprintf("exempt %s in the configuration, or move the home: \"usermod -m -d /home/%s %s\"", h.User, h.User, h.User), s.ConfigPath})
+	}
+	return findings
+}
+
+// mounters are modules that mount when a session opens and unmount when it closes.
+var mounters = []string{"pam_mount.so", "pam_ecryptfs.so", "pam_zfs_key.so", "pam_encfs.so"}
+
+// judgeMounters reports modules whose mounts do not travel between the session and
+// the host.
+func judgeMounters(s System, lines []pamconf.Line) []Finding {
+	if s.ConfigErr != nil || s.Mounts == nil || !s.cutsOff("/home") {
+		return nil
+	}
+	var findings []Finding
+	for _, l := range lines {
+		if !slices.Contains(mounters, path.Base(l.Module)) {
+			continue
+		}
+		findings = append(findings, Finding{"pam-mounts", Problem, "PAM",
+			fmt.Sprintf("%s at %s mounts at login and unmounts at logout: the host does not see the one or the other", path.Base(l.Module), l.Place()),
+			"mount a file system on " + strings.Join(plainTargets(s), " and ") + " and set propagation = \"auto\"", l.File})
+	}
+	return findings
+}
+
+// cutsOff says whether mounts that a session makes at or below a path stay in it.
+func (s System) cutsOff(below string) bool {
+	switch s.Policy.Propagation {
+	case policy.Shared:
+		return false
+	case policy.Slave, policy.PropagationPrivate:
+		return len(s.Policy.Private) > 0
+	}
+	return len(plainTargets(s)) > 0
+}

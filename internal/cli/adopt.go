@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/config"
+	"gotmpns/internal/inventory"
+	"gotmpns/internal/policy"
+)
+
+func newAdopt() *cobra.Command {
+	var apply bool
+	cmd := &cobra.Command{
+		Use:   "adopt [--apply] [USER...]",
+		Short: "Hand files from before to their owners",
+		Long: `Lists the files and directories in the host's /tmp, and in other targets, whose
+owners have a private directory for that target: they are from before the module
+was enabled, and sessions do not see them. With --apply, they are moved into the
+private directories of their owners. Names that the configuration shares stay,
+and so does whatever has a name that the private directory has already.
+
+Programs that run outside of private sessions lose a file that is moved: log them
+out first, or name the users whose files are to be moved. Only root can.`,
+		Example: `  gotmpns adopt                # what would be moved, and where
+  gotmpns adopt alice          # of hers alone
+  gotmpns adopt --apply alice`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: completeUsers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !isRoot() {
+				return needRoot("hand files to their owners")
+			}
+			var uids []uint32
+			for _, name := range args {
+				u, err := account(name)
+				if err != nil {
+					return err
+				}
+				request, err := requestOf(u, "", "/")
+				if err != nil {
+					return err
+				}
+				uids = append(uids, request.UID)
+			}
+			return adopt(cmd, uids, apply)
+		},
+	}
+	cmd.Flags().BoolVar(&apply, "apply", false, "move the files; without it they are only listed")
+	return cmd
+}
+
+// stray is an entry of a target on the host whose owner has an instance for it.
+type stray struct {
+	target   *os.File
+	instance *os.File
+	name     string
+	uid      uint32
+}
+
+func adopt(cmd *cobra.Command, uids []uint32, apply bool) error {
+	p, err := config.Load(config.DefaultPath)
+	if err != nil {
+		return hinted(err, `"gotmpns check" shows all that is wrong with the configuration`)
+	}
+	inv, err := inventory.Take(p)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	var errs error
+	for _, private := range p.Private {
+		if private.Kind != policy.Directory || private.Scope != policy.User {
+			continue
+		}
+		strays, waiting, err := straysIn(private, inv, uids)
+		errs = errors.Join(errs, err)
+		for _, s := range strays {
+			errs = errors.Join(errs, s.handOver(out, apply))
+		}
+		for _, uid := range waiting {
+			note(cmd.ErrOrStderr(), fmt.Sprintf("%s has files in %s and no private directory yet: the next login makes it", nameOf(uid), private.Target))
+		}
+	}
+	return errs
+}
+
+// baseName is what a base on a target's own file system is called.
+var baseName = regexp.MustCompile(`^gotmpns-[0-9a-f]{8}$`)
+
+// straysIn finds the entries of a target whose owners have an instance for it, and
+// the owners who have none although they are to get one. Its descriptors stay open
+// until the program ends.
+func straysIn(p policy.Private, inv inventory.Inventory, uids []uint32) (strays []stray, waiting []uint32, err error) {
+	target, err := os.OpenFile(p.Target, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot open the target: %w", err)
+	}
+	names, err := target.Readdirnames(-1)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read the target: %w", err)
+	}
+	slices.Sort(names)
+	instances := map[uint32]*os.File{}
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Fstatat(int(target.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || slices.Contains(p.Share, name) || baseName.MatchString(name) {
+			continue
+		}
+		if uids != nil && !slices.Contains(uids, st.Uid) {
+			continue
+		}
+		instance, seen := instances[st.Uid]
+		if !seen {
+			instance = openInstance(inv, p.Target, st.Uid)
+			instances[st.Uid] = instance
+			if instance == nil && isToGet(p, st.Uid) {
+				waiting = append(waiting, st.Uid)
+			}
+		}
+		if instance != nil {
+			strays = append(strays, stray{target, instance, name, st.Uid})
+		}
+	}
+	return strays, waiting, nil
+}
+
+// openInstance opens a user's own directory for a target; nil: there is none. Only
+// root can reach into the base, so no component is a user's.
+func openInstance(inv inventory.Inventory, target string, uid uint32) *os.File {
+	at := slices.IndexFunc(inv.Instances, func(i inventory.Instance) bool {
+		return i.UID == uid && i.Target == target && i.Kind == inventory.Directory && !i.Aside && i.Session == ""
+	})
+	if at < 0 {
+		return nil
+	}
+	dir, err := os.OpenFile(inv.Instances[at].Host, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil
+	}
+	return dir
+}
+
+// isToGet says whether a login of a user would get a private directory.
+func isToGet(p policy.Private, uid uint32) bool {
+	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	return err == nil && whyOnHost(u.Username, p.Target) == ""
+}
+
+// handOver moves an entry, or says where it would go. The owner is looked at again
+// afterwards: an entry that another one has replaced in between goes back.
+func (s stray) handOver(out io.Writer, apply bool) error {
+	from, to := filepath.Join(s.target.Name(), s.name), filepath.Join(s.instance.Name(), s.name)
+	var st unix.Stat_t
+	if unix.Fstatat(int(s.instance.Fd()), s.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+		return fmt.Errorf("cannot move %s: %s has a file of that name in the private directory", printable(from), nameOf(s.uid))
+	}
+	if apply {
+		if err := s.move(); err != nil {
+			return fmt.Errorf("cannot move %s to %s: %w", printable(from), printable(to), err)
+		}
+	}
+	_, err := fmt.Fprintf(out, "%s\t%s\t%s\n", nameOf(s.uid), printable(from), printable(to))
+	return err
+}
+
+func (s stray) move() error {
+	from, to := int(s.target.Fd()), int(s.instance.Fd())
+	if err := unix.Renameat2(from, s.name, to, s.name, unix.RENAME_NOREPLACE); err != nil {
+		if errors.Is(err, unix.EXDEV) {
+			return errors.New("the private directory is on another file system; copy it as its owner")
+		}
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(to, s.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Uid == s.uid {
+		return err
+	}
+	back := unix.Renameat2(to, s.name, from, s.name, unix.RENAME_NOREPLACE)
+	return errors.Join(errors.New("it was replaced by a file of another user in the meantime"), back)
+}
+
+func nameOf(uid uint32) string {
+	number := strconv.FormatUint(uint64(uid), 10)
+	u, err := user.LookupId(number)
+	if err != nil {
+		return "uid " + number
+	}
+	return printable(cmp.Or(u.Username, number))
+}
