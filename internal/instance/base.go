@@ -122,12 +122,9 @@ func (s *Store) randomBase(target Target) (base, error) {
 		return b, nil
 	}
 	if why != "" {
-		if err := s.state.ForgetBase(target.Path, name); err != nil {
-			return base{}, err
-		}
 		s.remark("the base of %s is replaced: %s; what was in it is out of reach", target.Path, why)
 	}
-	return s.newBase(target)
+	return s.newBase(target, name)
 }
 
 // SeesBase says whether the base of a target is to be found there.
@@ -167,8 +164,9 @@ func (s *Store) recordedBase(target Target) (b base, name, why string) {
 	return b, name, ""
 }
 
-// newBase makes a base, or takes the one that another login has just made.
-func (s *Store) newBase(target Target) (base, error) {
+// newBase makes a base in the place of a stale one, or takes the one that another login
+// has just made.
+func (s *Store) newBase(target Target, stale string) (base, error) {
 	if err := canHoldBase(target); err != nil {
 		return base{}, err
 	}
@@ -176,7 +174,7 @@ func (s *Store) newBase(target Target) (base, error) {
 	if err != nil {
 		return base{}, err
 	}
-	name, err := s.state.SetBase(target.Path, made)
+	name, err := s.state.SetBase(target.Path, stale, made)
 	if name != made {
 		// Nobody knows it yet: it is ours to take back.
 		_ = unix.Unlinkat(int(target.Dir.Fd()), made, unix.AT_REMOVEDIR)

@@ -93,7 +93,7 @@ func cloneMarked(tree mountfd.Tree, target Target, mark string) *os.File {
 		return nil
 	}
 	defer dir.Close()
-	if mountfd.Mark(dir) != mark {
+	if mark == "" || mountfd.Mark(dir) != mark {
 		return nil
 	}
 	mount, err := mountfd.Clone(dir, false)

@@ -112,11 +112,14 @@ func (t Tree) trustInTable(f *os.File) error {
 	if len(fields) == 0 {
 		return fmt.Errorf("cannot read the mount table: %q has too few fields", line)
 	}
-	if strings.HasPrefix(fields[0], "fuse") && !hasOption(fields[len(fields)-1], "user_id=0") {
+	if isFUSE(fields[0]) && !hasOption(fields[len(fields)-1], "user_id=0") {
 		return fmt.Errorf("cannot use %s: %w", f.Name(), ErrUsers)
 	}
 	return nil
 }
+
+// isFUSE knows "fuse" and "fuse.sshfs"; fuseblk is root's, and fusectl is no FUSE.
+func isFUSE(kind string) bool { return kind == "fuse" || strings.HasPrefix(kind, "fuse.") }
 
 func hasOption(options, option string) bool {
 	return strings.Contains(","+options+",", ","+option+",")
@@ -191,8 +194,10 @@ func (t Tree) IsShared(f *os.File) (bool, error) {
 
 // line returns the line of the table for the mount that f lies on.
 func (t Tree) line(f *os.File) (string, error) {
+	// Nothing is asked for: the kernel fills in the number of the mount in any case, and
+	// a user's FUSE answers nobody else, root included, as soon as anything is.
 	var st unix.Statx_t
-	if err := unix.Statx(int(f.Fd()), "", peek, unix.STATX_MNT_ID, &st); err != nil {
+	if err := unix.Statx(int(f.Fd()), "", peek, 0, &st); err != nil {
 		return "", fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
 	}
 	table, err := os.Open(t.Table)

@@ -34,7 +34,7 @@ func TestFiftyLoginsAgreeOnOneBase(t *testing.T) {
 	for round := range 20 {
 		target := fmt.Sprintf("/tmp/%d", round)
 		results := race(t, path, func(d *Dir, i int) string {
-			name, err := d.SetBase(target, fmt.Sprintf("gotmpns-%d", i))
+			name, err := d.SetBase(target, "", fmt.Sprintf("gotmpns-%d", i))
 			if err != nil {
 				t.Error(err)
 			}
@@ -57,40 +57,39 @@ func TestFiftyLoginsAgreeOnOneBase(t *testing.T) {
 func TestTheFirstBaseWins(t *testing.T) {
 	d, _ := open(t)
 	for _, name := range []string{"first", "second", "first"} {
-		if got, err := d.SetBase("/tmp", name); got != "first" || err != nil {
+		if got, err := d.SetBase("/tmp", "", name); got != "first" || err != nil {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
 }
 
-func TestForgetting(t *testing.T) {
-	for name, c := range map[string]struct{ recorded, stale, want string }{
-		"what is recorded":          {"old", "old", ""},
-		"what was replaced since":   {"new", "old", "new"},
-		"where nothing is recorded": {"", "old", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d, _ := open(t)
-			if c.recorded != "" {
-				if _, err := d.SetBase("/tmp", c.recorded); err != nil {
-					t.Fatal(err)
-				}
+// A base that no longer fits has one successor, whoever finds out, and when.
+func TestFiftyLoginsAgreeOnTheSuccessorOfABase(t *testing.T) {
+	d, path := open(t)
+	for round := range 20 {
+		target := fmt.Sprintf("/tmp/%d", round)
+		if _, err := d.SetBase(target, "", "stale"); err != nil {
+			t.Fatal(err)
+		}
+		results := race(t, path, func(d *Dir, i int) string {
+			stale := ""
+			if i%2 == 0 { // the others believe that there is none at all
+				stale = "stale"
 			}
-			if _, err := d.SetBase("/var/tmp", "another"); err != nil {
-				t.Fatal(err)
-			}
-			if err := d.ForgetBase("/tmp", c.stale); err != nil {
+			name, err := d.SetBase(target, stale, fmt.Sprintf("gotmpns-%d", i))
+			if err != nil {
 				t.Error(err)
 			}
-			if got := d.Base("/tmp"); got != c.want || d.Base("/var/tmp") != "another" {
-				t.Errorf("recorded is %q, want %q; of another target, %q", got, c.want, d.Base("/var/tmp"))
-			}
-			for _, file := range d.names("bases") {
-				if strings.HasPrefix(file, unfinished) {
-					t.Errorf("%s is left", file)
-				}
-			}
+			return name
 		})
+		for i, name := range results {
+			if used := d.Base(target); i%2 == 0 && name != used || name != used && name != "stale" {
+				t.Fatalf("%q is used by login %d, and %q by the next", name, i, used)
+			}
+		}
+	}
+	if got := d.Bases(); len(got) != 20 || got["/tmp/0"] != d.Base("/tmp/0") {
+		t.Errorf("there are %v", got)
 	}
 }
 

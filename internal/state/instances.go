@@ -5,62 +5,58 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Base returns the name of the base of a target, below it on its own file system, such
 // as gotmpns-1a2b3c4d; empty where none is recorded. What has that name is to be
 // verified: it has to be root's alone, in a directory in which only root can rename it.
-func (d *Dir) Base(target string) string { return d.read("bases", key(target)).get("NAME") }
+func (d *Dir) Base(target string) string {
+	name := ""
+	for { // as many times as a base has been replaced since boot
+		next := d.read("bases", baseKey(target, name)).get("NAME")
+		if next == "" || next == name {
+			return name
+		}
+		name = next
+	}
+}
+
+// baseKey is the record of the base that comes after another one, or of the first. A
+// record is never changed or removed: so two logins cannot disagree about which is the
+// one that is used, whenever they look.
+func baseKey(target, after string) string {
+	if after == "" {
+		return key(target)
+	}
+	return key(target) + "@" + after
+}
 
 // Bases returns the recorded base of each target that has one.
 func (d *Dir) Bases() map[string]string {
 	bases := map[string]string{}
 	for _, name := range d.names("bases") {
-		if f := d.read("bases", name); f != nil && !strings.HasPrefix(name, unfinished) {
-			bases[f.get("TARGET")] = f.get("NAME")
+		if strings.HasPrefix(name, unfinished) || strings.Contains(name, "@") {
+			continue
+		}
+		if target := d.read("bases", name).get("TARGET"); target != "" {
+			bases[target] = d.Base(target)
 		}
 	}
 	return bases
 }
 
-// SetBase records the base of target and returns the one that is used from now on:
-// where another login has recorded one in between, that is it.
-func (d *Dir) SetBase(target, name string) (string, error) {
-	const tries = 8 // the other's may have been forgotten since
-	for range tries {
-		err := d.writeFirst("bases", key(target), fields{{"TARGET", target}, {"NAME", name}})
-		if !errors.Is(err, fs.ErrExist) {
-			return name, err
-		}
-		if first := d.Base(target); first != "" {
-			return first, nil
-		}
+// SetBase records a base of target in the place of one that no longer fits (empty: there
+// is none) and returns the one that is used from now on: where another login has
+// recorded one in between, that is it.
+func (d *Dir) SetBase(target, stale, name string) (string, error) {
+	err := d.writeFirst("bases", baseKey(target, stale), fields{{"TARGET", target}, {"NAME", name}})
+	if !errors.Is(err, fs.ErrExist) {
+		return name, err
 	}
-	return "", fmt.Errorf("cannot record the base of %s: the record in %s/bases cannot be read; remove it", target, Path)
-}
-
-// ForgetBase takes away a record that no longer fits. It is moved first and looked
-// at again: what another login has written in between goes back.
-func (d *Dir) ForgetBase(target, stale string) error {
-	dir, err := d.open("bases")
-	if err != nil {
-		return err
+	if first := d.Base(target); first != stale {
+		return first, nil
 	}
-	defer dir.Close()
-	fd, name, aside := int(dir.Fd()), key(target), unfinished+Random()
-	if err := unix.Renameat(fd, name, fd, aside); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		return err
-	}
-	if d.read("bases", aside).get("NAME") != stale {
-		_ = unix.Renameat2(fd, aside, fd, name, unix.RENAME_NOREPLACE)
-	}
-	_ = unix.Unlinkat(fd, aside, 0) // ENOENT: it is back in its place
-	return nil
+	return "", fmt.Errorf("cannot record the base of %s: a record in %s/bases cannot be read; remove it", target, Path)
 }
 
 // Tmpfs is the tmpfs that a user's sessions share for a target. It bears the mark

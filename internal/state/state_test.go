@@ -103,7 +103,7 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 	bases := map[string]string{}
 	for _, odd := range []string{"/tmp", "/a b", "/a@b", "/%2F", "/\"quoted\"", "/line\nbreak=x", "/\xff"} {
 		bases[odd] = "gotmpns-" + odd
-		if name, err := d.SetBase(odd, bases[odd]); err != nil || name != bases[odd] || d.Base(odd) != name {
+		if name, err := d.SetBase(odd, "", bases[odd]); err != nil || name != bases[odd] || d.Base(odd) != name {
 			t.Errorf("%q: %q, %v; the record says %q", odd, name, err, d.Base(odd))
 		}
 		tmpfs := Tmpfs{Target: odd, UID: alice, User: odd, Mark: "1000 " + odd}
