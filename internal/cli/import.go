@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/namespaceconf"
 )
@@ -19,19 +20,22 @@ const namespaceConf = "/etc/security/namespace.conf"
 func newImport() *cobra.Command {
 	return &cobra.Command{
 		Use:   "import [FILE]",
-		Short: "Turn pam_namespace's configuration into ours",
-		Long: `Reads FILE, or ` + namespaceConf + `, and the files *.conf of the directory
-with ".d" in the place of ".conf", namespace.d, as pam_namespace does, and prints
-them as a gotmpns.toml, line by line. What has no counterpart is told in a remark
-above the line's table, and the table is a comment where it would mean something
-else. Nothing is written but what is printed.`,
-		Example: `  gotmpns import                                      # to look at it
-  gotmpns import > gotmpns.toml
+		Short: "Convert the configuration of pam_namespace",
+		Long: `Convert FILE, or ` + namespaceConf + `, and the files *.conf in the
+directory of that name with ".d" in place of ".conf", as pam_namespace reads them,
+to a gotmpns.toml on the standard output.
+
+With it, root, system users and all others have the same private directories as with
+pam_namespace on this host, whether it is used as gotmpns.toml itself or as a file in
+gotmpns.d. Differences are listed in comments; a table that would mean something
+else is a comment itself. No file is written.`,
+		Example: `  gotmpns import                                      # show it
+  gotmpns import > /etc/security/gotmpns.d/site.toml
   gotmpns import old/namespace.conf | less`,
 		DisableFlagsInUseLine: true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usage(fmt.Errorf("cannot import %d files at once: one is enough, drop-ins come by themselves", len(args)), cmd)
+				return usage(fmt.Errorf("cannot import %d files at once: name one, its drop-ins are included", len(args)), cmd)
 			}
 			return nil
 		},
@@ -44,13 +48,42 @@ else. Nothing is written but what is printed.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), namespaceconf.Translate(entries))
+			_, err = fmt.Fprint(cmd.OutOrStdout(), namespaceconf.Translate(entries, thisHost()))
 			return err
 		},
 	}
 }
 
-// readNamespaceConf reads the file and its drop-ins; all mistakes are told at once.
+// thisHost is what the conversion depends on.
+func thisHost() namespaceconf.Host {
+	exists := func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	}
+	return namespaceconf.Host{
+		SELinux: exists("/sys/fs/selinux/enforce"), // the file system is mounted where it is on
+		Exists:  exists,
+		IsSafe:  isSafe,
+	}
+}
+
+// isSafe says whether a directory and all those above it are root's, and writable by
+// nobody else.
+func isSafe(directory string) bool {
+	for {
+		var st unix.Stat_t
+		err := unix.Lstat(directory, &st)
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&0o022 != 0 {
+			return false
+		}
+		if directory == "/" {
+			return true
+		}
+		directory = filepath.Dir(directory)
+	}
+}
+
+// readNamespaceConf reads the file and its drop-ins. All mistakes are in one error.
 func readNamespaceConf(path string) ([]namespaceconf.Entry, error) {
 	files, err := filepath.Glob(escapeGlob(strings.TrimSuffix(path, ".conf")+".d") + "/*.conf")
 	if err != nil {
@@ -62,10 +95,10 @@ func readNamespaceConf(path string) ([]namespaceconf.Entry, error) {
 	for _, file := range append([]string{path}, files...) {
 		text, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) && path == namespaceConf {
-			return nil, hinted(fmt.Errorf("cannot import %s: there is no such file", file), "name the file if it is elsewhere; nothing has to be imported if pam_namespace was never used")
+			return nil, hinted(fmt.Errorf("cannot import %s: no such file", file), "name the file if it is elsewhere; if pam_namespace was never used, there is nothing to import")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("cannot import it: %w", err)
+			return nil, fmt.Errorf("cannot import: %w", err)
 		}
 		some, err := namespaceconf.Parse(file, text)
 		if some := (namespaceconf.Errors)(nil); errors.As(err, &some) {
@@ -79,7 +112,7 @@ func readNamespaceConf(path string) ([]namespaceconf.Entry, error) {
 	return entries, nil
 }
 
-// escapeGlob takes the meaning from what is special in a pattern.
+// escapeGlob quotes the special characters of a pattern.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }

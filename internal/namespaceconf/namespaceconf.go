@@ -7,10 +7,9 @@
 //
 // [Parse] takes it apart, and is as strict as pam_namespace, which refuses the
 // login over a line that it does not understand. [Translate] makes a [[private]]
-// table of each line, under the line itself as a comment. What has no counterpart is
-// told in a remark; where that would make something else of the line, the table is
-// there too, but commented out: nothing is taken over that means something
-// else, and nothing is left out silently.
+// table of each line, below the line itself as a comment, such that root, system
+// users and all others see what pam_namespace shows them on this host. What differs is
+// in a remark. A table that would show something else is a comment, with the reason.
 package namespaceconf
 
 import (
@@ -39,7 +38,7 @@ type Flag struct{ Name, Value string }
 
 var methods = []string{"user", "level", "context", "tmpdir", "tmpfs"}
 
-// Errors is all that is wrong, with file and line.
+// Errors lists all mistakes, with file and line.
 type Errors []string
 
 func (e Errors) Error() string { return strings.Join(e, "; ") }
@@ -74,10 +73,10 @@ func Parse(path string, text []byte) ([]Entry, error) {
 
 func parseLine(line string) (e Entry, fault string) {
 	fields, closed := split(line)
-	names := []string{"the directory", "where its instances are", "the method"}
+	names := []string{"the directory", "the prefix of its instances", "the method"}
 	switch {
 	case !closed:
-		return e, "a quotation mark is not closed"
+		return e, "a quotation mark is missing"
 	case len(fields) < len(names):
 		return e, names[len(fields)] + " is missing; a line is DIRECTORY INSTANCES METHOD [USERS]"
 	}
@@ -87,7 +86,7 @@ func parseLine(line string) (e Entry, fault string) {
 	}
 	words := strings.FieldsFunc(fields[2], func(r rune) bool { return r == ':' })
 	if len(words) == 0 || !slices.Contains(methods, words[0]) {
-		return e, fmt.Sprintf("the method %q is unknown; it can be %s", fields[2], strings.Join(methods, ", "))
+		return e, fmt.Sprintf("the method %q is unknown; valid methods are %s", fields[2], strings.Join(methods, ", "))
 	}
 	e.Method = words[0]
 	for _, word := range words[1:] {
@@ -116,7 +115,7 @@ func (e *Entry) fault() string {
 	case !absolute(e.Directory):
 		return fmt.Sprintf("the directory %q is not an absolute path", e.Directory)
 	case e.Method != "tmpfs" && !absolute(e.Instances):
-		return fmt.Sprintf("the instances' place %q is not an absolute path", e.Instances)
+		return fmt.Sprintf("the prefix of the instances %q is not an absolute path", e.Instances)
 	case strings.Contains(e.Directory, "..") || strings.Contains(e.Instances, ".."):
 		return `a path has ".." in it`
 	}

@@ -11,42 +11,105 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gotmpns/internal/config"
+	"gotmpns/internal/policy"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
-// Each file of testdata has beside it what becomes of it.
+// hosts are the two for which there are golden files. Both have the usual directories,
+// and instances in some that are safe.
+func hosts() map[string]Host {
+	exists := func(path string) bool { return path != "/missing" && !strings.HasPrefix(path, "/run/user/") }
+	safe := func(directory string) bool {
+		return slices.Contains([]string{"/tmp-inst", "/var/tmp-inst", "/opt/nvme/inst", "/home/.inst"}, directory)
+	}
+	return map[string]Host{
+		".toml":         {Exists: exists, IsSafe: safe},
+		".selinux.toml": {Exists: exists, IsSafe: safe, SELinux: true},
+	}
+}
+
+// Each file of testdata has beside it what becomes of it on a host without SELinux;
+// and on one with SELinux, if that is something else. They are written for a version
+// that supports every key.
 func TestTranslate(t *testing.T) {
+	supportEverything(t)
 	for _, file := range examples(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
+			off := translated(t, file, hosts()[".toml"])
+			compare(t, strings.TrimSuffix(file, ".conf")+".toml", off)
+			if on := translated(t, file, hosts()[".selinux.toml"]); on != off {
+				compare(t, strings.TrimSuffix(file, ".conf")+".selinux.toml", on)
+			}
+		})
+	}
+}
+
+func supportEverything(t *testing.T) {
+	t.Helper()
+	list := policy.Unsupported
+	policy.Unsupported = nil
+	t.Cleanup(func() { policy.Unsupported = list })
+}
+
+// translated returns what becomes of a file, or its mistakes.
+func translated(t *testing.T, file string, host Host) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := Parse(filepath.Base(file), text)
+	if err != nil {
+		return strings.Join(err.(Errors), "\n") + "\n"
+	}
+	got := Translate(entries, host)
+	if err := config.Check([]byte(got)); err != nil {
+		t.Errorf("our own reader does not accept it: %v", err)
+	}
+	return got
+}
+
+func compare(t *testing.T, golden, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// With the keys that this version supports, too, the result is accepted, has every
+// line as a comment, and says of each table whether it was converted.
+func TestNoLineGetsLost(t *testing.T) {
+	for _, file := range examples(t) {
+		for _, host := range hosts() {
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := ""
-			entries, err := Parse(filepath.Base(file), text)
-			if err == nil {
-				got = Translate(entries)
-				if err := config.Check([]byte(got)); err != nil {
-					t.Errorf("our own reader does not accept it: %v", err)
-				}
-			} else {
-				got = strings.Join(err.(Errors), "\n") + "\n"
-			}
-			golden := strings.TrimSuffix(file, ".conf") + ".toml"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
+			entries, err := Parse("F", text)
 			if err != nil {
-				t.Fatal(err)
+				continue
 			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Error(diff)
+			got := Translate(entries, host)
+			if err := config.Check([]byte(got)); err != nil {
+				t.Errorf("%s: our own reader does not accept it: %v\n%s", file, err, got)
 			}
-		})
+			if n := strings.Count(got, "\n# F:"); n != len(entries) {
+				t.Errorf("%s has %d lines, and %d are in\n%s", file, len(entries), n, got)
+			}
+			if lost, off := strings.Count(got, "\n#   Not converted: "), strings.Count(got, "\n#[[private]]"); lost != off {
+				t.Errorf("%s: %d tables are comments, %d of them with a reason:\n%s", file, off, lost, got)
+			}
+		}
 	}
 }
 
@@ -79,28 +142,6 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// Every line that is read is there again, as a comment with its number.
-func TestNoLineGetsLost(t *testing.T) {
-	for _, file := range examples(t) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		entries, err := Parse("F", text)
-		if err != nil {
-			continue
-		}
-		got := Translate(entries)
-		if n := strings.Count(got, "\n# F:"); n != len(entries) {
-			t.Errorf("%s has %d lines, and %d are in\n%s", file, len(entries), n, got)
-		}
-		tables := strings.Count(got, "\n[[private]]") + strings.Count(got, "\n#[[private]]")
-		if tables != len(entries) {
-			t.Errorf("%s has %d lines, and %d tables come of it", file, len(entries), tables)
-		}
-	}
-}
-
 // Whatever is in a file, it is an error that names it, or a configuration that
 // logins would accept.
 func FuzzTranslate(f *testing.F) {
@@ -119,8 +160,10 @@ func FuzzTranslate(f *testing.F) {
 			}
 			return
 		}
-		if got := Translate(entries); config.Check([]byte(got)) != nil {
-			t.Errorf("%v:\n%s", config.Check([]byte(got)), got)
+		for _, host := range hosts() {
+			if got := Translate(entries, host); config.Check([]byte(got)) != nil {
+				t.Errorf("%v:\n%s", config.Check([]byte(got)), got)
+			}
 		}
 	})
 }

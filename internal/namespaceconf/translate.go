@@ -4,293 +4,333 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"gotmpns/internal/config"
 	"gotmpns/internal/policy"
 )
 
+// Host is what the result of a line depends on beside the line.
+type Host struct {
+	SELinux bool // it is on
+	// IsSafe says whether nobody but root can write to a directory and those above it.
+	IsSafe func(directory string) bool
+	Exists func(path string) bool
+}
+
 // Translate writes entries as a gotmpns.toml. What it returns is accepted by
 // [config.Check], whatever the entries are.
-func Translate(entries []Entry) string {
-	tables := make([]table, 0, len(entries))
+func Translate(entries []Entry, host Host) string {
+	var tables []*table
 	for _, e := range entries {
-		tables = append(tables, translate(e))
+		tables = append(tables, translate(e, host))
 	}
-	withoutRepetitions(tables)
+	tables = inOurOrder(mergeEqual(tables))
+	skipHidden(tables)
 	exempt := exemptOf(tables)
-	var b strings.Builder
-	writeHead(&b, tables, exempt)
+	text := head(tables, exempt)
 	for _, t := range tables {
-		t.remarkOnUsers(exempt)
+		t.setUsers(exempt)
+	}
+	if config.Check([]byte(text+textOf(tables))) != nil {
+		skipRefused(tables, text)
+	}
+	var b strings.Builder
+	b.WriteString(text)
+	for _, t := range tables {
 		t.write(&b)
+	}
+	b.WriteString(nothingElse(tables))
+	return b.String()
+}
+
+// textOf returns those tables that are not comments.
+func textOf(tables []*table) string {
+	var b strings.Builder
+	for _, t := range tables {
+		if t.isTaken() {
+			b.WriteString(t.text())
+		}
 	}
 	return b.String()
 }
 
-// table is what becomes of an entry.
-type table struct {
-	entry   Entry
-	lines   []string // keys and values
-	remarks []string
-	taken   bool // otherwise it is written as a comment
+// skipRefused makes comments of the tables that cannot stand beside those before.
+func skipRefused(tables []*table, head string) {
+	for i, t := range tables {
+		if t.isTaken() {
+			t.refuse(config.Check([]byte(head + textOf(tables[:i+1]))))
+		}
+	}
 }
+
+// table is what becomes of an entry, or of several that differ in their users only.
+type table struct {
+	entries []Entry
+	keys    []key
+	remarks []string
+	lost    string // why it cannot be converted; then it is written as a comment
+}
+
+type key struct {
+	name, value string
+	isOff       bool // it is written as a comment, since this version does not support it
+}
+
+func (t *table) entry() Entry   { return t.entries[0] }
+func (t *table) isTaken() bool  { return t.lost == "" }
+func (t *table) target() string { return t.get("target") }
 
 func (t *table) remark(format string, args ...any) {
 	t.remarks = append(t.remarks, fmt.Sprintf(format, args...))
 }
 
-// set adds a key; of several values the last one counts, as in pam_namespace.
-func (t *table) set(key string, value any) {
-	t.lines = slices.DeleteFunc(t.lines, func(line string) bool { return strings.HasPrefix(line, key+" = ") })
-	t.lines = append(t.lines, fmt.Sprintf("%s = %s", key, inTOML(value)))
+// set adds a key, or replaces its value: of several flags the last one applies, as
+// in pam_namespace. What this version does not support is refused by the check of
+// the table later.
+func (t *table) set(name string, value any) {
+	t.unset(name)
+	t.keys = append(t.keys, key{name: name, value: inTOML(value)})
 }
 
-// inTOML quotes as Go does; where that is no TOML, config.Check says so.
-func inTOML(value any) string {
-	switch v := value.(type) {
-	case string:
-		return strconv.Quote(v)
-	case []string:
-		quoted := make([]string, 0, len(v))
-		for _, s := range v {
-			quoted = append(quoted, strconv.Quote(s))
+func (t *table) unset(name string) {
+	t.keys = slices.DeleteFunc(t.keys, func(k key) bool { return k.name == name })
+}
+
+// setIfSupported is for a key without which the table is still of use. If this
+// version does not support it, it is a comment; without says what happens then.
+func (t *table) setIfSupported(name string, value any, without string) {
+	t.set(name, value)
+	text, _ := value.(string)
+	if policy.IsUnsupported("private", name, text) {
+		t.keys[len(t.keys)-1].isOff = true
+		t.remark("%s is not supported by this version: %s", name, without)
+	}
+}
+
+func (t *table) get(name string) string {
+	for _, k := range t.keys {
+		if k.name == name && !k.isOff {
+			return k.value
 		}
-		return "[" + strings.Join(quoted, ", ") + "]"
 	}
-	return fmt.Sprint(value)
+	return ""
 }
 
-func translate(e Entry) table {
-	t := table{entry: e, taken: true}
-	t.set("target", e.Directory)
-	t.method()
-	t.place()
-	for _, f := range e.Flags {
-		t.flag(f)
-	}
-	if e.Only {
-		t.set("for", t.rules(e.Users))
-	}
-	if len(e.Ignored) > 0 {
-		t.remark("pam_namespace does not look at %q; a list of users has no blanks in it", strings.Join(e.Ignored, " "))
-	}
-	if hasVariable(e.Directory) {
-		t.taken = false
-		t.remark("no counterpart: a target is the same path for everybody, without $HOME and $USER")
-		return t
-	}
-	if err := config.Check([]byte(t.text())); err != nil {
-		t.taken = false
-		t.remark("cannot be taken over: %s", withoutPlace(err))
-	}
-	return t
-}
-
-// withoutPlace is the first mistake, without the line that it is on in here.
-func withoutPlace(err error) string {
+// refuse makes the table a comment if there is an error, which is its reason.
+func (t *table) refuse(err error) {
 	var all *config.Errors
-	if !errors.As(err, &all) || len(all.Problems) == 0 {
-		return err.Error()
-	}
-	_, what, _ := strings.Cut(all.Problems[0], ": ")
-	return what
-}
-
-func (t *table) method() {
-	switch t.entry.Method {
-	case "level", "context":
-		t.taken = false
-		t.remark("no counterpart: directories are told apart by user here, not by SELinux %s; "+
-			"without the # below it would be by user alone", t.entry.Method)
-	case "tmpdir":
-		t.set("scope", string(policy.Session))
-		t.remark("pam_namespace removes the directory at logout; here it goes at the next boot, or when it is old")
-	case "tmpfs":
-		t.set("kind", string(policy.Tmpfs))
-		t.set("scope", string(policy.Session))
-	}
-}
-
-// place is about where instances are kept.
-func (t *table) place() {
-	if t.entry.Method != "tmpfs" { // for that pam_namespace does not look at it either
-		t.remark("directories are new ones, by uid; what is in %s… stays there", t.entry.Instances)
-	}
-}
-
-func (t *table) flag(f Flag) {
-	switch f.Name {
-	case "noinit": // no script is ever run
-	case "create":
-		t.remark("create: the directory has to be there before the login; tmpfiles.d can make it (%s)", orNothing(f.Value))
-	case "iscript":
-		t.remark("iscript: no counterpart, no script is run (%s)", orNothing(f.Value))
-	case "shared":
-		t.remark("shared: no counterpart, each user has a directory of his own")
-	case "mntopts":
-		t.mountOptions(f.Value)
+	switch {
+	case err == nil:
+	case errors.As(err, &all) && len(all.Problems) > 0:
+		_, t.lost, _ = strings.Cut(all.Problems[0], ": ") // without the line, which is none of the user's
 	default:
-		t.remark("pam_namespace does not know the flag %q", f.Name)
+		t.lost = err.Error()
 	}
-}
-
-func orNothing(value string) string {
-	if value == "" {
-		return "no value"
-	}
-	return value
-}
-
-func (t *table) mountOptions(options string) {
-	if t.entry.Method != "tmpfs" {
-		t.remark("mntopts: pam_namespace takes it for tmpfs only")
-		return
-	}
-	for option := range strings.SplitSeq(options, ",") {
-		name, value, _ := strings.Cut(option, "=")
-		switch {
-		case option == "":
-		case name == "size":
-			t.size(value)
-		case name == "nr_inodes":
-			t.inodes(value)
-		case option == "nosuid", option == "nodev", option == "noexec":
-			t.remark("mntopts: %s comes from the target's own mount here", option)
-		default:
-			t.remark("mntopts: %s has no counterpart", option)
-		}
-	}
-}
-
-func (t *table) size(value string) {
-	if _, err := config.ParseSize(value); err != nil {
-		t.remark("mntopts: the size %v", err)
-		return
-	}
-	t.set("size", strings.ToUpper(value))
-}
-
-func (t *table) inodes(value string) {
-	n, err := config.ParseSize(value) // the same suffixes, as the kernel reads both
-	if err != nil || n > 1<<62 {
-		t.remark("mntopts: nr_inodes=%s has no counterpart", value)
-		return
-	}
-	t.set("inodes", n)
-}
-
-// rules are the names that can be rules.
-func (t *table) rules(names []string) []string {
-	rules := []string{}
-	for _, name := range names {
-		if _, err := policy.ParseRule(name); err != nil {
-			t.remark("%v", err)
-			continue
-		}
-		rules = append(rules, name)
-	}
-	return rules
 }
 
 func (t *table) text() string {
-	return "[[private]]\n" + strings.Join(t.lines, "\n") + "\n"
+	var b strings.Builder
+	b.WriteString("[[private]]\n")
+	for _, k := range t.keys {
+		if k.isOff {
+			b.WriteString("#")
+		}
+		fmt.Fprintf(&b, "%s = %s\n", k.name, k.value)
+	}
+	return b.String()
 }
 
 func (t *table) write(b *strings.Builder) {
-	fmt.Fprintf(b, "\n# %s:%d: %s\n", printable(t.entry.File), t.entry.Line, printable(t.entry.Text))
+	b.WriteString("\n")
+	for _, e := range t.entries {
+		fmt.Fprintf(b, "# %s:%d: %s\n", printable(e.File), e.Line, printable(e.Text))
+	}
+	if t.lost != "" {
+		fmt.Fprintf(b, "#   Not converted: %s\n", printable(t.lost))
+	}
 	for _, r := range t.remarks {
 		fmt.Fprintf(b, "#   %s\n", printable(r))
 	}
 	for line := range strings.Lines(t.text()) {
-		if !t.taken {
+		if !t.isTaken() && !strings.HasPrefix(line, "#") {
 			line = "#" + line
 		}
 		b.WriteString(line)
 	}
 }
 
-// printable is fit for a comment of TOML, which has no control characters.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case unicode.IsControl(r):
-			return '?'
+// mergeEqual makes one table of those for one target that differ in their users
+// only: both would be mounted, one over the other, and look the same.
+func mergeEqual(tables []*table) []*table {
+	var merged []*table
+	for _, t := range tables {
+		i := slices.IndexFunc(merged, func(o *table) bool {
+			return o.text() == t.text() && o.lost == t.lost && o.entry().Only == t.entry().Only
+		})
+		// What comes between the two could be mounted over the first only.
+		between := i >= 0 && slices.ContainsFunc(merged[i+1:], func(o *table) bool { return o.target() == t.target() })
+		if i < 0 || between {
+			merged = append(merged, t)
+			continue
 		}
-		return r
-	}, s)
+		merged[i].merge(t)
+	}
+	return merged
 }
 
-// withoutRepetitions takes the first of several with the same target.
-func withoutRepetitions(tables []table) {
-	first := map[string]*table{}
-	for i := range tables {
-		t := &tables[i]
-		earlier, repeated := first[t.entry.Directory]
-		switch {
-		case !t.taken:
-		case repeated:
-			t.taken = false
-			t.remark("%s:%d has the same directory, and a target stands here once", earlier.entry.File, earlier.entry.Line)
-		default:
-			first[t.entry.Directory] = t
+// merge adds the users of another table: those for whom it is, or those for whom
+// neither of the two is.
+func (t *table) merge(o *table) {
+	users := slices.Concat(t.entry().Users, o.entry().Users)
+	if !t.entry().Only {
+		users = slices.DeleteFunc(users, func(name string) bool {
+			return !slices.Contains(t.entry().Users, name) || !slices.Contains(o.entry().Users, name)
+		})
+	}
+	t.entries = append(t.entries, o.entries...)
+	t.entries[0].Users = unique(users)
+	for _, r := range o.remarks {
+		if !slices.Contains(t.remarks, r) {
+			t.remarks = append(t.remarks, r)
 		}
 	}
 }
 
-// exemptOf are those whom every table leaves alone; a rule here leaves somebody
-// alone altogether.
-func exemptOf(tables []table) []string {
-	var exempt []string
+func unique(names []string) []string {
+	var once []string
+	for _, name := range names {
+		if !slices.Contains(once, name) {
+			once = append(once, name)
+		}
+	}
+	return once
+}
+
+// inOurOrder turns the tables of each target round: pam_namespace mounts one over
+// the other, so that the last is seen, and here the first one applies.
+func inOurOrder(tables []*table) []*table {
+	var ordered []*table
+	for _, t := range tables {
+		first := slices.IndexFunc(ordered, func(o *table) bool { return o.target() == t.target() })
+		if first < 0 {
+			first = len(ordered)
+		}
+		ordered = slices.Insert(ordered, first, t)
+	}
+	return ordered
+}
+
+// skipHidden finds tables over which pam_namespace mounts others for all their users.
+func skipHidden(tables []*table) {
+	for i, t := range tables {
+		for _, above := range tables[:i] {
+			if t.isTaken() && above.isTaken() && above.target() == t.target() && covers(above.entry(), t.entry()) {
+				t.lost = fmt.Sprintf("it has no effect, since %s:%d is mounted over it for the same users", above.entry().File, above.entry().Line)
+			}
+		}
+	}
+}
+
+// covers says whether all users of an entry are users of another one, too.
+func covers(above, e Entry) bool {
+	switch {
+	case above.Only && e.Only:
+		return isSubset(e.Users, above.Users)
+	case above.Only:
+		return false
+	case e.Only:
+		return !slices.ContainsFunc(e.Users, func(name string) bool { return slices.Contains(above.Users, name) })
+	}
+	return isSubset(above.Users, e.Users)
+}
+
+func isSubset(some, all []string) bool {
+	return !slices.ContainsFunc(some, func(name string) bool { return !slices.Contains(all, name) })
+}
+
+// exemptOf are the users for whom no table is.
+func exemptOf(tables []*table) []string {
+	var exempt, elsewhere []string
 	begun := false
 	for _, t := range tables {
 		switch {
-		case !t.taken || t.entry.Only:
+		case !t.isTaken():
+		case t.entry().Only:
+			elsewhere = append(elsewhere, t.entry().Users...)
 		case !begun:
-			begun = true
-			exempt = slices.Clone(t.entry.Users)
+			begun, exempt = true, unique(t.entry().Users)
 		default:
-			exempt = slices.DeleteFunc(exempt, func(name string) bool { return !slices.Contains(t.entry.Users, name) })
+			exempt = slices.DeleteFunc(exempt, func(name string) bool { return !slices.Contains(t.entry().Users, name) })
 		}
 	}
-	return slices.DeleteFunc(slices.Compact(exempt), func(name string) bool {
-		_, err := policy.ParseRule(name)
-		return err != nil || slices.ContainsFunc(tables, func(t table) bool {
-			return t.taken && t.entry.Only && slices.Contains(t.entry.Users, name)
-		})
+	return slices.DeleteFunc(exempt, func(name string) bool { return userFault(name) != "" || slices.Contains(elsewhere, name) })
+}
+
+// setUsers says for whom the table is.
+func (t *table) setUsers(exempt []string) {
+	users := slices.DeleteFunc(unique(t.entry().Users), func(name string) bool {
+		fault := userFault(name)
+		if fault != "" {
+			t.remark("%q is not a login name: %s", name, fault)
+		}
+		return fault != "" || !t.entry().Only && slices.Contains(exempt, name)
 	})
-}
-
-// remarkOnUsers tells of those whom pam_namespace leaves alone for this target only.
-func (t *table) remarkOnUsers(exempt []string) {
-	if t.entry.Only || !t.taken {
-		return
-	}
-	others := slices.DeleteFunc(slices.Clone(t.entry.Users), func(name string) bool { return slices.Contains(exempt, name) })
-	if len(others) > 0 {
-		t.remark("not left alone here: %s; exempt is for all targets at once, so name the others in a \"for\" if that matters",
-			strings.Join(others, ", "))
+	switch {
+	case t.entry().Only:
+		t.set("for", users)
+	case len(users) > 0:
+		t.setIfSupported("except", users, strings.Join(users, ", ")+" would have a private directory here, too")
 	}
 }
 
-func writeHead(b *strings.Builder, tables []table, exempt []string) {
-	b.WriteString("# What pam_namespace was told, for pam_gotmpns; by \"gotmpns import\".\n")
-	if slices.ContainsFunc(tables, func(t table) bool { return !slices.Contains(t.entry.Flags, Flag{"noinit", ""}) }) {
-		b.WriteString("#\n# /etc/security/namespace.init, which pam_namespace runs, is not run.\n")
+// userFault says why a name is none that a rule can have for a user.
+func userFault(name string) string {
+	if strings.HasPrefix(name, "@") || strings.ContainsAny(name, ":<>=") {
+		return "it reads like another rule"
 	}
-	if slices.ContainsFunc(tables, func(t table) bool { return t.taken && t.entry.Directory == "/tmp" }) {
-		b.WriteString("#\n# The sockets of X11 stay the host's in /tmp; share = [] there hides them, as pam_namespace does.\n")
+	var fault *policy.RuleError
+	if _, err := policy.ParseRule(name); errors.As(err, &fault) {
+		return fault.Reason
 	}
-	b.WriteString("#\n# Directories are kept on the target's own file system, under a random name, or where a \"base\" says.\n")
-	b.WriteString("\n# Only those whom every line leaves alone. Without this it is [\"uid<1000\", \"uid=65534\"].\n")
-	fmt.Fprintf(b, "exempt = %s\n", inTOML(exempt))
-	b.WriteString("\n# As pam_namespace does it without mount_private. Without this it is \"auto\".\n")
-	b.WriteString("propagation = \"slave\"\n")
-	if !slices.ContainsFunc(tables, func(t table) bool { return t.taken }) {
-		b.WriteString("\n# Nothing could be taken over, so nothing is private; without this, /tmp is.\nprivate = []\n")
+	return ""
+}
+
+// head is what comes before the tables.
+func head(tables []*table, exempt []string) string {
+	var b strings.Builder
+	b.WriteString(`# The configuration of pam_namespace for pam_gotmpns, by "gotmpns import": either
+# /etc/security/gotmpns.toml itself, or a file in /etc/security/gotmpns.d.
+#
+# The same for all lines:
+#   Directories are new ones, by uid; the contents of the old ones stay where they are.
+#   Targets keep the mount options (nosuid, nodev, noexec) that they have on the host.
+`)
+	if slices.ContainsFunc(tables, func(t *table) bool { return !t.entry().has("noinit") && !t.entry().has("iscript") }) {
+		b.WriteString("#   /etc/security/namespace.init is not run.\n")
 	}
+	b.WriteString(`
+# Users for whom no line is. service:samba is added, since one smbd opens sessions of
+# several users. The default exempts system users, too: "uid<1000" and "uid=65534".
+`)
+	fmt.Fprintf(&b, "exempt = %s\n", inTOML(append(slices.Clone(exempt), "service:samba")))
+	b.WriteString(`
+# As with pam_namespace. The defaults are "auto" and "unset".
+propagation = "slave"
+environment = "keep"
+`)
+	return b.String()
+}
+
+// nothingElse says what is private beside the tables: nothing, also where the file is
+// read after another one, such as the one that is shipped.
+func nothingElse(tables []*table) string {
+	tables = slices.DeleteFunc(slices.Clone(tables), func(t *table) bool { return !t.isTaken() })
+	switch {
+	case len(tables) == 0:
+		return "\n# Nothing is private; without this line, /tmp would be.\nprivate = []\n"
+	case slices.ContainsFunc(tables, func(t *table) bool { return t.target() == inTOML("/tmp") }):
+		return ""
+	}
+	return "\n# No line is for /tmp; without this table, another file could make it private.\n[[private]]\ntarget = \"/tmp\"\nfor = []\n"
 }

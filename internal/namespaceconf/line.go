@@ -1,0 +1,246 @@
+package namespaceconf
+
+import (
+	"cmp"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"gotmpns/internal/config"
+	"gotmpns/internal/policy"
+)
+
+// translate makes a table of a line, but for its users.
+func translate(e Entry, host Host) *table {
+	t := &table{entries: []Entry{e}}
+	t.set("target", ours(e.Directory))
+	t.method(host)
+	for _, f := range e.Flags {
+		t.flag(f, host)
+	}
+	if options := t.mountOptions(); len(options) > 0 {
+		t.setIfSupported("options", options, "only the options of the target on the host apply")
+	}
+	t.base(host)
+	t.hideSockets()
+	if len(e.Ignored) > 0 {
+		t.remark("pam_namespace ignores %q; a list of users has no blanks in it", strings.Join(e.Ignored, " "))
+	}
+	if t.isTaken() {
+		t.refuse(config.Check([]byte(t.text())))
+	}
+	return t
+}
+
+// ours writes $HOME as ~; $USER is the same.
+func ours(p string) string {
+	if rest, ok := strings.CutPrefix(p, "$HOME"); ok && (rest == "" || rest[0] == '/') {
+		return "~" + rest
+	}
+	return p
+}
+
+func (t *table) method(host Host) {
+	switch t.entry().Method {
+	case "level", "context":
+		t.bySELinux(host)
+	case "tmpdir":
+		t.set("scope", string(policy.Session))
+		t.set("cleanup", string(policy.AtLogout))
+	case "tmpfs":
+		t.set("kind", string(policy.Tmpfs))
+		t.set("scope", string(policy.Session))
+	}
+}
+
+// bySELinux is about the methods that pam_namespace takes for "user" where SELinux
+// is off; but there are no shared directories then.
+func (t *table) bySELinux(host Host) {
+	method := t.entry().Method
+	if host.SELinux {
+		t.set("by", method)
+		if t.entry().has("shared") {
+			t.set("shared", true)
+		}
+		return
+	}
+	t.setIfSupported("by", method, "SELinux is off here, so that pam_namespace goes by user as well")
+	if !t.isOff("by") {
+		t.remark("SELinux is off here, so that this is by user, as with pam_namespace")
+	}
+	if t.entry().has("shared") {
+		t.set("shared", true)
+		t.lost = "it has no effect on this host: pam_namespace has shared directories only where SELinux is on"
+	}
+}
+
+func (t *table) flag(f Flag, host Host) {
+	switch f.Name {
+	case "noinit": // no script is ever run
+	case "mntopts": // all of them together, later
+	case "create":
+		t.create(f.Value, host)
+	case "iscript":
+		t.remark("iscript: %s is not run; pam_namespace runs it at each login, \"on_create\" for new directories only", cmp.Or(f.Value, "no script"))
+	case "shared":
+		if m := t.entry().Method; m != "level" && m != "context" {
+			t.remark("shared: pam_namespace ignores it with %s", m)
+		}
+	default:
+		t.remark("pam_namespace ignores the flag %q", f.Name)
+	}
+}
+
+// create has the owner and mode that pam_namespace gives a missing target.
+func (t *table) create(value string, host Host) {
+	mode, rest, _ := strings.Cut(value, ",")
+	owner, group, _ := strings.Cut(rest, ",")
+	if mode != "" && !isOctal(mode) {
+		t.remark("create: the mode %q is not valid; \"0755\" is used", mode)
+		mode = ""
+	}
+	if mode != "" && mode[0] != '0' {
+		t.remark("create: pam_namespace takes %s for a decimal number; here it is octal", mode)
+	}
+	text := "{ mode = " + strconv.Quote(cmp.Or(mode, "0755")) + ", owner = " + strconv.Quote(cmp.Or(owner, "$USER"))
+	if group != "" {
+		text += ", group = " + strconv.Quote(group)
+	}
+	t.setIfSupported("create", inline(text+" }"), "the target has to exist")
+	if target := t.entry().Directory; t.isOff("create") && (hasVariable(target) || !host.Exists(target)) {
+		t.lost = "the target does not exist on this host, and create is not supported by this version"
+	}
+}
+
+// inline is a value that is TOML already.
+type inline string
+
+func isOctal(mode string) bool {
+	n, err := strconv.ParseUint(mode, 8, 32)
+	return err == nil && n > 0 && n <= 0o7777
+}
+
+func (t *table) isOff(name string) bool {
+	return slices.ContainsFunc(t.keys, func(k key) bool { return k.name == name && k.isOff })
+}
+
+// mountOptions takes the flags mntopts over, and returns what of them is for
+// "options".
+func (t *table) mountOptions() []string {
+	var options []string
+	for _, f := range t.entry().Flags {
+		if f.Name != "mntopts" {
+			continue
+		}
+		if t.entry().Method != "tmpfs" {
+			t.remark("mntopts: pam_namespace ignores it with %s; \"options\" works with every kind", t.entry().Method)
+			return nil
+		}
+		options = nil // the last flag applies
+		for option := range strings.SplitSeq(f.Value, ",") {
+			options = append(options, t.mountOption(option)...)
+		}
+	}
+	return unique(options)
+}
+
+func (t *table) mountOption(option string) (forOptions []string) {
+	name, value, _ := strings.Cut(option, "=")
+	switch {
+	case option == "nosuid", option == "nodev", option == "noexec":
+		return []string{option}
+	case option == "" || option == "rw" || option == "suid" || option == "dev" || option == "exec":
+	case name == "size" && isSize(value):
+		t.setIfSupported("size", strings.ToUpper(value), "the limit is half of the memory")
+	case name == "nr_inodes" && isInodes(value):
+		n, _ := config.ParseSize(value) // the same suffixes, as the kernel reads both
+		t.set("inodes", n)
+	case name == "mode" && isOctal(value):
+		t.setIfSupported("mode", "0"+strings.TrimLeft(value, "0"), "the mode is that of the target")
+		if n, _ := strconv.ParseUint(value, 8, 32); n&0o002 == 0 {
+			t.remark("mntopts: with mode=%s, the directory belongs to the user here, to root with pam_namespace", value)
+		}
+	default:
+		t.remark("mntopts: %s is not converted", option)
+	}
+	return nil
+}
+
+// percentage is one that a size can have.
+var percentage = regexp.MustCompile(`^([1-9][0-9]?|100)%$`)
+
+func isSize(value string) bool {
+	_, err := config.ParseSize(value)
+	return err == nil || percentage.MatchString(value)
+}
+
+func isInodes(value string) bool {
+	n, err := config.ParseSize(value)
+	return err == nil && n < 1<<54
+}
+
+// base keeps the directories where pam_namespace has them, if that is elsewhere than
+// on the target's own file system.
+func (t *table) base(host Host) {
+	e := t.entry()
+	parent := path.Dir(e.Instances + "x")
+	if e.Method == "tmpfs" || policy.IsBelow(parent, e.Directory) && !hasVariable(e.Directory) {
+		return
+	}
+	if hasVariable(parent) || !host.IsSafe(parent) {
+		t.remark("directories are not kept in %s: it does not exist, or others than root can write to it", parent)
+		return
+	}
+	name := strings.NewReplacer("/", "-", "$", "").Replace(strings.Trim(e.Directory, "/"))
+	t.set("base", path.Join(parent, "gotmpns-"+strings.ToLower(name)))
+}
+
+// hideSockets hides those of X11, which /tmp shares by default.
+func (t *table) hideSockets() {
+	if t.entry().Directory == "/tmp" {
+		t.set("share", []string{})
+		t.remark("the sockets of X11 are hidden, as with pam_namespace; without share = [] they are shared")
+	}
+}
+
+func (e Entry) has(flag string) bool {
+	return slices.ContainsFunc(e.Flags, func(f Flag) bool { return f.Name == flag })
+}
+
+// inTOML writes a value. Strings are quoted as Go does; where that is no TOML,
+// config.Check says so.
+func inTOML(value any) string {
+	switch v := value.(type) {
+	case string:
+		return strconv.Quote(v)
+	case []string:
+		quoted := make([]string, 0, len(v))
+		for _, s := range v {
+			quoted = append(quoted, strconv.Quote(s))
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
+	case uint64:
+		return strconv.FormatUint(v, 10)
+	case bool:
+		return strconv.FormatBool(v)
+	case inline:
+		return string(v)
+	}
+	return ""
+}
+
+// printable is fit for a comment of TOML, which has no control characters.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r):
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,151 @@
+package login
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// namespaceConfs are configurations of pam_namespace, each with the directories
+// that it is about.
+var namespaceConfs = map[string]struct{ text, targets string }{
+	"levels": {
+		"/tmp /tmp-inst/ level root,adm\n/var/tmp /var/tmp/tmp-inst/ level root,adm\n", "/tmp /var/tmp",
+	},
+	"nothing":      {"# no line\n", "/tmp /var/tmp"},
+	"another one":  {"/scratch /nvme/inst/ user root\n", "/scratch /tmp"},
+	"for everyone": {"/tmp /tmp-inst/ user\n", "/tmp"},
+	"each their own line": {
+		"/tmp none tmpfs:mntopts=size=1m ~alice\n/dev/shm none tmpfs ~alice\n/tmp none tmpfs:mntopts=size=1m ~bob\n", "/tmp /dev/shm",
+	},
+	"shared is nothing without SELinux": {
+		"/tmp /tmp-inst/ level root\n/tmp /tmp-inst/ level:shared root\n/var/tmp /var-inst/ context:shared root\n", "/tmp /var/tmp",
+	},
+	"exclusive":        {"/tmp /tmp-inst/ user ~root,alice\n/var/tmp /var/tmp/inst/ user root,www-data\n", "/tmp /var/tmp"},
+	"for a session":    {"/tmp /tmp-inst/t- tmpdir root\n/run/lock none tmpfs root\n", "/tmp /run/lock"},
+	"some but others":  {"/tmp /tmp-inst/ user root,bob\n/var/tmp /var-inst/ user root\n", "/tmp /var/tmp"},
+	"the last applies": {"/tmp /tmp-inst/ user root\n/tmp none tmpfs ~bob\n", "/tmp"},
+	"homes":            {"$HOME /home/.inst/ user root,www-data\n", "/tmp"},
+	"made":             {"/made /tmp-inst/ user:create=0755 root\n", "/made"},
+}
+
+// With what import prints, alone and as a drop-in beside the file that is shipped,
+// every user sees what pam_namespace shows: private or not, of which kind, whose, and
+// for how long.
+func TestImportGivesWhatPamNamespaceGives(t *testing.T) {
+	for name, c := range namespaceConfs {
+		t.Run(name, func(t *testing.T) {
+			beginAlone(t)
+			prepareTargets(t, c.targets)
+			replace(t, "/etc/security/namespace.conf", func(string) string { return c.text })
+			imported := output(t, exec.Command("gotmpns", "import"))
+			if strings.Contains(imported, "not supported by this version") {
+				t.Skip("this version cannot do all of it")
+			}
+			want := ""
+			t.Run("pam_namespace", func(t *testing.T) {
+				for _, file := range []string{"common-session", "common-session-noninteractive"} {
+					replace(t, "/etc/pam.d/"+file, func(stack string) string { return strings.ReplaceAll(stack, "pam_gotmpns.so", "pam_namespace.so") })
+				}
+				want = seenByAll(t, c.targets)
+			})
+			t.Run("alone", func(t *testing.T) {
+				configure(t, imported)
+				compareSeen(t, want, seenByAll(t, c.targets))
+			})
+			t.Run("as a drop-in", func(t *testing.T) {
+				dropIn := "/etc/security/gotmpns.d/import.toml"
+				write(t, dropIn, imported)
+				defer os.Remove(dropIn)
+				compareSeen(t, want, seenByAll(t, c.targets))
+			})
+		})
+	}
+}
+
+// prepareTargets makes the directories, with a file of the host's in each, and those
+// in which pam_namespace keeps its own.
+func prepareTargets(t *testing.T, targets string) {
+	t.Helper()
+	for _, dir := range strings.Fields(targets) {
+		if dir == "/made" {
+			continue // is made by the module
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0o1777); err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir+"/of-the-host", "")
+	}
+	for _, dir := range []string{"/tmp-inst", "/var/tmp/tmp-inst", "/var/tmp/inst", "/var-inst", "/nvme/inst", "/home/.inst"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		for _, dir := range append(strings.Fields("/tmp-inst /var/tmp/tmp-inst /var/tmp/inst /var-inst /nvme /home/.inst /scratch /made"), hostFiles(targets)...) {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// hostFiles are what prepareTargets and the sessions leave on the host.
+func hostFiles(targets string) []string {
+	var files []string
+	for _, dir := range strings.Fields(targets) {
+		files = append(files, filepath.Join(dir, "of-the-host"))
+		left, _ := filepath.Glob(filepath.Join(dir, "kept-by-*"))
+		files = append(files, left...)
+	}
+	return files
+}
+
+// seenByAll returns a line for each user and target, of two sessions one after the other.
+func seenByAll(t *testing.T, targets string) string {
+	t.Helper()
+	script := `for d in ` + targets + `; do
+		echo "$(id -un) $d: $([ -e $d/of-the-host ] && echo the host\'s || echo private)" \
+			"$(stat -c '%a %U:%G' $d) $(stat -f -c %T $d)" \
+			"size $(findmnt -rno OPTIONS $d | tail -1 | grep -o 'size=[^,]*')" \
+			"$([ -e $d/kept-by-$(id -un) ] && echo kept || echo new)"
+		touch $d/kept-by-$(id -un)
+	done; echo "$(id -un) home: $(ls -A ~ 2>&1 | tr '\n' ' ')"`
+	var all strings.Builder
+	for _, user := range []string{"root", "www-data", "alice", "bob", "carol"} {
+		for range 2 {
+			all.WriteString(output(t, exec.Command("su", "-s", "/bin/sh", user, "-c", script)))
+		}
+	}
+	for _, file := range hostFiles(targets) {
+		if strings.Contains(file, "kept-by-") {
+			_ = os.Remove(file)
+		}
+	}
+	return all.String()
+}
+
+func compareSeen(t *testing.T, want, got string) {
+	t.Helper()
+	wanted, gotten := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range max(len(wanted), len(gotten)) {
+		var w, g string
+		if i < len(wanted) {
+			w = wanted[i]
+		}
+		if i < len(gotten) {
+			g = gotten[i]
+		}
+		if w != g {
+			t.Errorf("pam_namespace: %s\n   pam_gotmpns: %s", w, g)
+		}
+	}
+}
