@@ -21,14 +21,14 @@ func newImport() *cobra.Command {
 	return &cobra.Command{
 		Use:   "import [FILE]",
 		Short: "Convert the configuration of pam_namespace",
-		Long: `Convert FILE, or ` + namespaceConf + `, and the files *.conf in the
-directory of that name with ".d" in place of ".conf", as pam_namespace reads them,
-to a gotmpns.toml on the standard output.
+		Long: `Convert FILE, or ` + namespaceConf + `, and the files *.conf in
+the directory of that name with ".d" in place of ".conf", as pam_namespace reads
+them, to a gotmpns.toml on the standard output.
 
-With it, root, system users and all others have the same private directories as with
-pam_namespace on this host, whether it is used as gotmpns.toml itself or as a file in
-gotmpns.d. Differences are listed in comments; a table that would mean something
-else is a comment itself. No file is written.`,
+With it, root, system users and all others have the same private directories as
+with pam_namespace on this host, whether it is used as gotmpns.toml itself or as
+a file in gotmpns.d. Differences are listed in comments; a table that would mean
+something else is a comment itself. No file is written.`,
 		Example: `  gotmpns import                                      # show it
   gotmpns import > /etc/security/gotmpns.d/site.toml
   gotmpns import old/namespace.conf | less`,
