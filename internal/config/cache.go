@@ -10,14 +10,14 @@ import (
 	"gotmpns/internal/policy"
 )
 
-// settled is how old a change has to be to be told from the next one: the kernel
-// stamps files no finer than a clock tick, so two changes in one tick look alike.
+// settled is the age from which a change can be distinguished from the next one: the
+// kernel stamps files no finer than a clock tick, so two changes in one look alike.
 const settled = time.Second
 
 // Cache reads the configuration as [Load] does, but not again while its files are
-// the same: by device, inode, size, owner, mode and time of change. A change counts
-// from the next [Cache.Load] on. It may be used by several threads that look from
-// the same place.
+// the same by device, inode, size, owner, mode and time of change. A change takes
+// effect at the next [Cache.Load]. Threads may share it that are in one mount
+// namespace.
 type Cache struct {
 	mu      sync.Mutex
 	path    string
@@ -26,7 +26,7 @@ type Cache struct {
 	trusted bool // seen and policy belong together, and are old enough to be compared
 }
 
-// stamp is all that changes with a file, or with a directory's list of names.
+// stamp is what changes with a file, or with the list of names in a directory.
 type stamp struct {
 	name                string
 	device, inode, size uint64

@@ -40,8 +40,8 @@ func Load(path string) (policy.Policy, error) {
 	return loaderFor(path).load(path)
 }
 
-// Check says what is wrong with a configuration that is no file yet. The error is an
-// [*Errors], and has no file's name in it.
+// Check finds what is wrong with a configuration that is not a file yet. The error is
+// an [*Errors], without the name of a file.
 func Check(text []byte) error {
 	file, err := decode("", text)
 	if err != nil {
@@ -211,17 +211,17 @@ func tablesOf[T any](all []placed[T]) []T {
 	return tables
 }
 
-// Errors is all that is wrong with the configuration.
+// Errors lists all mistakes of the configuration.
 type Errors struct{ Problems []string }
 
-// tell bounds an error: it goes into the log as one line.
-const tell = 5
+// shown bounds the text of an error, which is logged as one line.
+const shown = 5
 
 func (e *Errors) Error() string {
-	if len(e.Problems) <= tell {
+	if len(e.Problems) <= shown {
 		return strings.Join(e.Problems, "; ")
 	}
-	return strings.Join(e.Problems[:tell], "; ") + fmt.Sprintf("; and %d more", len(e.Problems)-tell)
+	return strings.Join(e.Problems[:shown], "; ") + fmt.Sprintf("; and %d more", len(e.Problems)-shown)
 }
 
 func (e *Errors) add(at origin, format string, args ...any) {

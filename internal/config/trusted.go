@@ -56,7 +56,7 @@ func (l loader) read(path string) ([]byte, error) {
 	return text, nil
 }
 
-// judge refuses what others than its owner could have written.
+// judge refuses files that others than root could have written.
 func (l loader) judge(f *os.File, kind uint32) error {
 	info, err := mountfd.Stat(f)
 	switch {

@@ -3,12 +3,8 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"math"
-	"path"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"gotmpns/internal/policy"
 )
@@ -48,42 +44,6 @@ func (r *reader) read(doc document) *file {
 		f.bind = append(f.bind, placed[policy.Bind]{r.bind(header, table), from})
 	}
 	return f
-}
-
-// choose takes one of a few words; a missing one is the default.
-func choose[T ~string](r *reader, key string, s setting[string], missing T, known ...T) T {
-	if !s.isSet() {
-		return missing
-	}
-	if slices.Contains(known, T(s.value)) {
-		return T(s.value)
-	}
-	words := make([]string, 0, len(known))
-	for _, word := range known {
-		words = append(words, string(word))
-	}
-	r.errorf(s.line, "%s = %q is not valid; valid values are %s%s", key, s.value,
-		strings.Join(words, ", "), didYouMean(s.value, words))
-	return missing
-}
-
-func (r *reader) rules(texts []value) []policy.Rule {
-	rules := make([]policy.Rule, 0, len(texts))
-	for _, text := range texts {
-		rule, err := policy.ParseRule(text.text)
-		if err != nil {
-			r.errorf(text.line, "%v", err)
-		}
-		rules = append(rules, rule)
-	}
-	return rules
-}
-
-func (r *reader) rulesOrNil(s setting[[]value]) []policy.Rule {
-	if !s.isSet() {
-		return nil
-	}
-	return r.rules(s.value)
 }
 
 func (r *reader) private(header int, t privateTable) policy.Private {
@@ -135,50 +95,6 @@ func (r *reader) without(line int, what string) {
 	}
 }
 
-// target checks the target of a table; header is the line that a missing one is
-// reported for.
-func (r *reader) target(header int, target setting[string], unfit func(string) string) {
-	if !target.isSet() {
-		r.errorf(header, "target is missing; add target = \"/PATH\"")
-		return
-	}
-	why := unfitVariable(target.value)
-	if why == "" {
-		expanded := example(target.value)
-		why = cmp.Or(unfitPath(expanded), unfit(expanded))
-	}
-	if why != "" {
-		r.errorf(target.line, "target = %q %s", target.value, why)
-	}
-}
-
-// example is a target or base as it is for somebody.
-func example(p string) string {
-	expanded, err := policy.Expand(p, "/home/user", "user")
-	if err != nil { // it cannot be, for this user
-		return p
-	}
-	return expanded
-}
-
-// unfitVariable says why what looks like a variable part of a path is none.
-func unfitVariable(p string) string {
-	rest := strings.ReplaceAll(strings.TrimPrefix(p, "~"), "$USER", "")
-	switch {
-	case strings.HasPrefix(p, "$HOME") || strings.HasPrefix(p, "${HOME}"):
-		return "is not a path; write ~ for the home directory"
-	case strings.HasPrefix(p, "~") && p != "~" && p[1] != '/':
-		return "is not a path; only ~ and ~/… are replaced by the home directory of the user who logs in"
-	case strings.Contains(rest, "$") || strings.Contains(p, "$USER") && !policy.IsVariable(p):
-		return "contains a $; only $USER is replaced, by the login name"
-	case policy.IsVariable(p) && path.Clean(p) != p:
-		return fmt.Sprintf("is not a clean path; write %q", path.Clean(p))
-	case strings.Contains(p, "%{"):
-		return "contains %{; write $USER for the login name"
-	}
-	return ""
-}
-
 // byDefault is a target that has nothing but its name: as the built-in one, but the
 // sockets of X11 are in /tmp alone.
 func byDefault(target string) policy.Private {
@@ -187,131 +103,6 @@ func byDefault(target string) policy.Private {
 		p.Target, p.Share = target, nil
 	}
 	return p
-}
-
-func (r *reader) share(names setting[[]value], p *policy.Private) {
-	if !names.isSet() {
-		return
-	}
-	p.Share = make([]string, 0, len(names.value))
-	for _, name := range names.value {
-		if why := unfitShare(name.text); why != "" {
-			r.errorf(name.line, "share has %q, which %s", name.text, why)
-		}
-		p.Share = append(p.Share, name.text)
-	}
-}
-
-func (r *reader) base(base setting[string], p *policy.Private) {
-	if !base.isSet() {
-		return
-	}
-	p.Base = base.value
-	why := unfitVariable(base.value)
-	if why == "" {
-		why = unfitPath(example(base.value))
-	}
-	if strings.HasPrefix(base.value, "~") {
-		why = "is in the home directory, where the user could replace it; write an absolute path"
-	}
-	if why != "" {
-		r.errorf(base.line, "base = %q %s", base.value, why)
-	}
-}
-
-// plainPath takes an absolute path that is the same for everybody.
-func (r *reader) plainPath(key string, s setting[string]) string {
-	if !s.isSet() {
-		return ""
-	}
-	if why := unfitPath(s.value); why != "" {
-		r.errorf(s.line, "%s = %q %s", key, s.value, why)
-	}
-	return s.value
-}
-
-func (r *reader) options(words setting[[]value]) policy.Options {
-	var options policy.Options
-	known := map[string]*bool{"nosuid": &options.NoSUID, "nodev": &options.NoDev, "noexec": &options.NoExec}
-	for _, word := range words.value {
-		option, ok := known[word.text]
-		if !ok {
-			valid := []string{"nosuid", "nodev", "noexec"}
-			r.errorf(word.line, "options has %q, which is not valid; valid options are %s%s", word.text,
-				strings.Join(valid, ", "), didYouMean(word.text, valid))
-			continue
-		}
-		*option = true
-	}
-	return options
-}
-
-func (r *reader) create(s setting[createTable], p *policy.Private) {
-	if !s.isSet() {
-		return
-	}
-	t := s.value
-	p.Create = &policy.Create{Mode: 0o755, Owner: "root", Group: t.Group.value}
-	if t.Mode.isSet() {
-		p.Create.Mode = r.mode(t.Mode)
-	}
-	if t.Owner.isSet() {
-		p.Create.Owner = t.Owner.value
-		r.account("owner", t.Owner, t.Owner.value == "$USER")
-	}
-	if t.Group.isSet() {
-		r.account("group", t.Group, false)
-	}
-}
-
-// account checks a name of the passwd or group database as far as its text goes.
-func (r *reader) account(key string, s setting[string], ok bool) {
-	name := s.value
-	if !ok && (name == "" || strings.Trim(name, "0123456789") == "" || strings.ContainsAny(name, "$@%:/,") || strings.ContainsFunc(name, unicode.IsControl)) {
-		r.errorf(s.line, "%s = %q is not valid; write a name, as in %s = \"root\"", key, name, key)
-	}
-}
-
-// mode reads permissions in octal; 0 is an error.
-func (r *reader) mode(s setting[string]) uint32 {
-	n, err := strconv.ParseUint(s.value, 8, 32)
-	if err != nil || n == 0 || n > 0o7777 || strings.Trim(s.value, "01234567") != "" {
-		r.errorf(s.line, "mode = %q is not valid; write it in octal, as in mode = \"1777\"", s.value)
-	}
-	return uint32(n)
-}
-
-// mostInodes is the largest nr_inodes that tmpfs takes: it counts 1 KiB for each.
-const mostInodes = uint64(math.MaxUint) / 1024
-
-func (r *reader) limits(t privateTable, p *policy.Private) {
-	if t.Size.isSet() {
-		var why string
-		if p.Size, p.Percent, why = parseSize(t.Size.value); why != "" {
-			r.errorf(t.Size.line, "size = %s %s", t.Size.value.source(), why)
-		}
-	}
-	if t.Inodes.isSet() {
-		r.inodes(t.Inodes, p)
-	}
-	if t.Mode.isSet() {
-		p.Mode = r.mode(t.Mode)
-	}
-}
-
-func (r *reader) inodes(s setting[int64], p *policy.Private) {
-	least := int64(2 + len(p.Share)) // the directory itself, what is shared, and one file
-	switch {
-	case s.value < 0:
-		r.errorf(s.line, "inodes = %d is not a positive number", s.value)
-	case s.value == 0:
-		r.errorf(s.line, "inodes must not be zero")
-	case s.value < least:
-		r.errorf(s.line, "inodes = %d is too small; it must be at least %d", s.value, least)
-	case uint64(s.value) > mostInodes:
-		r.errorf(s.line, "inodes = %d is too large; it must be at most %d", s.value, mostInodes)
-	}
-	p.Inodes = uint64(s.value)
 }
 
 func (r *reader) bind(header int, t bindTable) policy.Bind {
@@ -325,40 +116,6 @@ func (r *reader) bind(header int, t bindTable) policy.Bind {
 		Source: t.Source.value, Target: t.Target.value, Recursive: t.Recursive.value, ReadOnly: t.ReadOnly.value,
 		Options: r.options(t.Options), For: r.rulesOrNil(t.For), Except: r.rulesOrNil(t.Except),
 	}
-}
-
-func unfitPath(p string) string {
-	switch {
-	case p == "":
-		return "is empty; write an absolute path"
-	case strings.ContainsFunc(p, unicode.IsControl):
-		return "contains a control character"
-	case len(p) >= 4096:
-		return "is longer than any path"
-	case p[0] != '/':
-		return "is not an absolute path"
-	case path.Clean(p) != p:
-		return fmt.Sprintf("is not a clean path; write %q", path.Clean(p))
-	}
-	return ""
-}
-
-func unfitShare(name string) string {
-	switch {
-	case name == "" || name == ".":
-		return "is not a name"
-	case strings.HasPrefix(name, "/"):
-		return "is an absolute path; write a name below the target"
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return "contains a control character"
-	case path.Clean(name) != name || strings.HasPrefix(name, "../") || name == "..":
-		return "is not a simple name"
-	case strings.Contains(name, "/"):
-		return "is deeper than the target; share the directory that it is in"
-	case len(name) > 255:
-		return "is longer than any name"
-	}
-	return ""
 }
 
 // validate finds what is wrong with all the files together.

@@ -2,8 +2,8 @@ package policy
 
 import "strings"
 
-// guess recognises what other programs, or a slip of the finger, write for a
-// rule. Empty: s is none of that.
+// guess recognises rules in the syntax of other programs, and common typing
+// mistakes. Empty: s is none of these.
 func guess(s string) string {
 	switch {
 	case isNumber(s):
@@ -19,7 +19,7 @@ func guess(s string) string {
 		return ""
 	}
 	if keyword == "gid" {
-		return `groups are named here, not numbered; write "@" and the name of the group`
+		return `groups are selected by name; write "@" and the name of the group`
 	}
 	meant, known := rewrite(keyword, rest)
 	if !known {
@@ -31,8 +31,8 @@ func guess(s string) string {
 	return forms
 }
 
-// rewrite makes a rule of a keyword in any case and what follows it, and says
-// whether it is a keyword at all.
+// rewrite returns the rule that a keyword, in any case, and the rest of a text
+// probably mean, and whether it is a keyword at all.
 func rewrite(keyword, rest string) (meant string, known bool) {
 	value := strings.TrimLeft(rest, " :=")
 	switch keyword {

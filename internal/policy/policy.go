@@ -1,13 +1,13 @@
 // Package policy holds what an administrator may ask for, as plain types.
 //
-// A Policy says who is left alone (Exempt) and, for everybody else, which
-// targets a session gets privately: a Private is an instance of the user's own
-// over its target, a Bind shows some other directory or file there. Rules say
-// for whom: each looks at one property of the Subject who logs in. The zero
-// values of the enumerations are not valid; Default shows a whole policy.
+// A Policy says which users are exempt and, for all others, which targets a session
+// sees privately: a Private mounts an instance of the user's own over its target, a
+// Bind another directory or file. Rules select logins: each compares one property of
+// the Subject that logs in. The zero values of the enumerations are not valid;
+// Default returns a complete policy.
 //
-// Nothing here reads a file or asks the system. Where the words come from is
-// the business of package config, what follows from them that of package plan.
+// Nothing here reads a file or calls the system. Package config reads a policy from
+// files, package plan computes the steps of a login from it.
 package policy
 
 import "slices"
@@ -82,7 +82,7 @@ type Create struct {
 	Owner, Group string
 }
 
-// Subject is who logs in, as far as a rule can look at it.
+// Subject is a user who logs in, with the properties that rules compare.
 type Subject struct {
 	User           string
 	UID            uint32
@@ -127,11 +127,11 @@ const (
 	HostView   ExemptView = "host"
 )
 
-// Environment says what becomes of TMPDIR, TMP, TEMP and TEMPDIR when they
-// point past the private directory.
+// Environment says what happens to TMPDIR, TMP, TEMP and TEMPDIR if they point
+// elsewhere than to a private directory.
 type Environment string
 
-// What can become of them.
+// The choices: unset them, set TMPDIR to /tmp always, or leave them unchanged.
 const (
 	Unset Environment = "unset"
 	Set   Environment = "set"
@@ -147,22 +147,22 @@ const (
 	Tmpfs     Kind = "tmpfs"
 )
 
-// Scope says who shares an instance.
+// Scope says which sessions share an instance.
 type Scope string
 
 // The scopes.
 const (
 	User    Scope = "user"    // all sessions of a user
-	Session Scope = "session" // nobody: each session has its own
+	Session Scope = "session" // none: each session has its own
 )
 
 // Cleanup says when an instance is emptied.
 type Cleanup string
 
-// The times.
+// The choices.
 const (
-	AtBoot   Cleanup = "boot"   // left to the next boot and to the age-based cleaner
-	AtLogout Cleanup = "logout" // when the last session has ended and no process has it mounted
+	AtBoot   Cleanup = "boot"   // at the next reboot, and by systemd-tmpfiles before
+	AtLogout Cleanup = "logout" // when the last session has ended and no process uses it
 )
 
 // By says which logins share an instance of kind directory.
@@ -176,7 +176,7 @@ const (
 	ByContext By = "context" // the same user in the same context
 )
 
-// Default is what holds where nothing is configured.
+// Default is the policy without any configuration.
 func Default() Policy {
 	return Policy{
 		Exempt: []Rule{
@@ -200,8 +200,8 @@ func Default() Policy {
 	}
 }
 
-// GroupNames lists every group that a rule names, sorted: the only ones that
-// somebody has to be looked up in.
+// GroupNames lists every group that a rule names, sorted: only in these are users
+// looked up.
 func (p Policy) GroupNames() []string {
 	lists := [][]Rule{p.Exempt}
 	for _, private := range p.Private {

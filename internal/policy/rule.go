@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Rule picks people out: by login name, group, uid, PAM service or login shell.
-// Only ParseRule makes one; the zero Rule matches nobody. Rules compare with ==.
+// Rule selects logins by user name, group, uid, PAM service or login shell. Only
+// ParseRule returns one; the zero Rule matches nobody. Rules compare with ==.
 type Rule struct {
 	source    string
 	by        property
@@ -17,7 +17,7 @@ type Rule struct {
 	low, high uint32 // the uids, both ends included
 }
 
-// property is what of a subject a rule looks at.
+// property is what a rule compares of a subject.
 type property uint8
 
 const (
@@ -29,10 +29,10 @@ const (
 	byShell
 )
 
-// String gives back what ParseRule was given.
+// String returns the text that ParseRule was given.
 func (r Rule) String() string { return r.source }
 
-// Matches says whether s is one of those whom r picks out.
+// Matches says whether r selects s.
 func (r Rule) Matches(s Subject) bool {
 	switch r.by {
 	case byUser:
@@ -49,7 +49,7 @@ func (r Rule) Matches(s Subject) bool {
 	return false
 }
 
-// Explain says what of s decides whether r matches it.
+// Explain says which property of s decides whether r matches it.
 func (r Rule) Explain(s Subject) string {
 	switch r.by {
 	case byUser:
@@ -66,15 +66,15 @@ func (r Rule) Explain(s Subject) string {
 	case byShell:
 		return fmt.Sprintf("the login shell is %s", s.Shell)
 	}
-	return "it is no rule"
+	return "not a rule"
 }
 
 // ParseRule reads one of
 //
 //	alice  @group  uid<N  uid<=N  uid>N  uid>=N  uid=N  uid=N-M  service:NAME  shell:PATH
 //
-// What looks like any of these, but is not, is an error and never a login name:
-// a rule that silently matches nobody is worse than none.
+// A text that looks like any of these, but is not, is an error and never a login
+// name: a rule that silently matches nobody is worse than none.
 func ParseRule(s string) (Rule, error) {
 	rule, fault := parse(s)
 	if fault != "" {
@@ -84,7 +84,7 @@ func ParseRule(s string) (Rule, error) {
 	return rule, nil
 }
 
-// parse returns a rule without its source, or what is wrong with it.
+// parse returns a rule without its source, or why the text is none.
 func parse(s string) (Rule, string) {
 	if fault := textFault(s); fault != "" {
 		return Rule{}, fault
@@ -143,7 +143,7 @@ func uidRange(first, last string) (Rule, string) {
 	return uids(low, high)
 }
 
-// uids makes the rule for a range, whose ends may be one off what a uid can be.
+// uids returns the rule for a range, whose ends may be one off what a uid can be.
 func uids(low, high int64) (Rule, string) {
 	if low > high || low > math.MaxUint32 || high < 0 {
 		return Rule{}, "there is no such uid, so it would match nobody"

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// RuleError says why a text is no rule, and what may have been meant.
+// RuleError says why a text is not a rule, and what was probably meant.
 type RuleError struct{ Source, Reason string }
 
 func (e *RuleError) Error() string {
@@ -27,7 +27,7 @@ func quote(s string) string {
 
 func didYouMean(s string) string { return "did you mean " + quote(s) + "?" }
 
-// textFault finds what no rule may have.
+// textFault finds what no kind of rule may contain.
 func textFault(s string) string {
 	switch {
 	case s == "":
@@ -35,31 +35,31 @@ func textFault(s string) string {
 	case !utf8.ValidString(s):
 		return "it is not valid UTF-8"
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return "it has a control character in it; take it out"
+		return "it contains a control character; remove it"
 	case strings.TrimSpace(s) == "":
 		return "it is empty; " + forms
 	case strings.TrimSpace(s) != s:
-		return "it has a space at an end; " + didYouMean(strings.TrimSpace(s))
+		return "it begins or ends with a space; " + didYouMean(strings.TrimSpace(s))
 	}
 	return ""
 }
 
-// userFault says why s cannot be a login name. Directories know odd names
-// (DOMAIN\alice, alice@example.org, "alice smith"), so only that is refused which
-// no passwd database can hold, or which reads like another kind of rule.
+// userFault says why s cannot be a login name. Directories have odd names
+// (DOMAIN\alice, alice@example.org, "alice smith"), so only names are refused that no
+// passwd database can hold, or that read like another kind of rule.
 func userFault(s string) string {
 	if guess := guess(s); guess != "" {
 		return guess
 	}
 	switch {
 	case s[0] == '!':
-		return "there is no rule for everybody but some; name those whom it is for"
+		return "rules cannot be negated; name the users that it selects"
 	case strings.ContainsAny(s, "*?"):
-		return "names are compared as they are, without patterns; use a group or a range of uids"
+		return "patterns are not supported; use a group or a range of uids"
 	case strings.Contains(s, ","):
-		return "it is one rule only; write each rule in quotes of its own"
+		return "it is more than one rule; put each rule in quotation marks of its own"
 	case strings.ContainsAny(s, ":<>="):
-		return "a login name has none of : < > =; " + forms
+		return "a login name cannot contain : < > =; " + forms
 	case s[0] == '/':
 		return didYouMean("shell:" + s)
 	}
@@ -69,26 +69,26 @@ func userFault(s string) string {
 func groupFault(name string) string {
 	switch {
 	case name == "":
-		return `the name of the group is missing; write it behind the @`
+		return `the name of the group is missing; write it after the @`
 	case isNumber(name):
-		return "a group is named here, not numbered; write its name"
+		return "groups are selected by name; write its name"
 	case name[0] == '@' || strings.ContainsAny(name, ":,<>=*?"):
-		return `a group's name has none of @ : , < > = * ?; write "@" and the name`
+		return `a group name cannot contain @ : , < > = * ?; write "@" and the name`
 	case strings.TrimSpace(name) != name:
 		return didYouMean("@" + strings.TrimSpace(name))
 	}
 	return ""
 }
 
-// serviceFault knows that PAM turns the name of a service into lower case.
+// serviceFault expects lower case, to which PAM converts the names of services.
 func serviceFault(name string) string {
 	switch {
 	case name == "":
-		return "the name of the service is missing; write that of its file in /etc/pam.d"
+		return "the name of the service is missing; write the name of its file in /etc/pam.d"
 	case strings.ContainsAny(name, "/ "):
-		return "a service is named like its file in /etc/pam.d, without the directory"
+		return "a service has the name of its file in /etc/pam.d, without the directory"
 	case strings.ContainsFunc(name, func(r rune) bool { return 'A' <= r && r <= 'Z' }):
-		return "PAM knows services in lower case; " + didYouMean("service:"+strings.ToLower(name))
+		return "PAM services are in lower case; " + didYouMean("service:"+strings.ToLower(name))
 	}
 	return ""
 }
@@ -96,9 +96,9 @@ func serviceFault(name string) string {
 func shellFault(path string) string {
 	switch {
 	case path == "":
-		return "the path of the shell is missing; write it as it stands in the passwd database"
+		return "the path of the shell is missing; write it as in the passwd database"
 	case path[0] != '/':
-		return "a shell is named by its whole path, such as shell:/bin/bash"
+		return "a shell is selected by its full path, as in shell:/bin/bash"
 	}
 	return ""
 }
