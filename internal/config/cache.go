@@ -38,19 +38,19 @@ type stamp struct {
 func (c *Cache) Load(path string) (policy.Policy, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := stampsOf(path)
+	l := loaderFor(path)
+	before := l.stamps(path)
 	if c.trusted && c.path == path && slices.Equal(before, c.seen) {
 		return c.policy, nil
 	}
-	p, err := Load(path)
+	p, err := l.load(path)
 	c.path, c.seen, c.policy = path, before, p
-	c.trusted = err == nil && isSettled(before) && slices.Equal(before, stampsOf(path))
+	c.trusted = err == nil && isSettled(before) && slices.Equal(before, l.stamps(path))
 	return p, err
 }
 
-// stampsOf looks at the files, the directories of drop-ins, and each of these.
-func stampsOf(path string) []stamp {
-	l := loaderFor(path)
+// stamps looks at the files, the directories of drop-ins, and each of these.
+func (l loader) stamps(path string) []stamp {
 	stamps := []stamp{stampOf(path), stampOf(l.vendor)}
 	for _, directory := range l.directories(path) {
 		stamps = append(stamps, stampOf(directory))

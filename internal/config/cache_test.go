@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,6 +58,22 @@ func TestTheCacheSeesEveryChange(t *testing.T) {
 	}
 	if _, err := c.Load(path); err == nil {
 		t.Error("a file that others can write was taken from the cache")
+	}
+}
+
+// Each file that is read has a stamp, and each of which there is none.
+func TestEveryFileHasAStamp(t *testing.T) {
+	dir := t.TempDir()
+	l := mine()
+	l.vendor = dir + "/vendor/gotmpns.toml"
+	before := l.stamps(dir + "/etc/gotmpns.toml")
+	for _, file := range []string{"/vendor/gotmpns.toml", "/vendor/gotmpns.d/10.toml", "/etc/gotmpns.toml", "/etc/gotmpns.d/10.toml"} {
+		put(t, dir+file, "")
+		after := l.stamps(dir + "/etc/gotmpns.toml")
+		if slices.Equal(before, after) {
+			t.Errorf("%s changes no stamp", file)
+		}
+		before = after
 	}
 }
 

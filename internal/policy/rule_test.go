@@ -51,10 +51,10 @@ func TestGroupNamesAreNamedOnce(t *testing.T) {
 	group := func(name string) Rule { return Rule{by: byGroup, name: name} }
 	p := Policy{
 		Exempt:  []Rule{group("b"), group("a")},
-		Private: []Private{{For: []Rule{group("c"), group("a")}}},
-		Bind:    []Bind{{For: []Rule{group("d")}}},
+		Private: []Private{{For: []Rule{group("c"), group("a")}, Except: []Rule{group("e")}}},
+		Bind:    []Bind{{For: []Rule{group("d")}, Except: []Rule{group("f"), group("b")}}},
 	}
-	if got := strings.Join(p.GroupNames(), " "); got != "a b c d" {
+	if got := strings.Join(p.GroupNames(), " "); got != "a b c d e f" {
 		t.Errorf("got %q", got)
 	}
 	if Default().GroupNames() != nil {
