@@ -296,9 +296,18 @@ func TestSeveralTablesForATarget(t *testing.T) {
 	if err := Check([]byte(two)); policy.IsUnsupported("private", severalTables, "") != (err != nil) {
 		t.Error(err)
 	}
-	supportEverything(t)
-	if err := Check([]byte(two)); err != nil {
+	bind := "[[bind]]\nsource = \"/a\"\ntarget = \"/x\"\nfor = [\"alice\"]\n[[bind]]\nsource = \"/b\"\ntarget = \"/x\"\n"
+	if err := Check([]byte(bind)); policy.IsUnsupported("bind", severalTables, "") != (err != nil) {
 		t.Error(err)
+	}
+	if err := Check([]byte(bind + "for = [\"bob\"]\n")); err != nil {
+		t.Error(err)
+	}
+	supportEverything(t)
+	for _, text := range []string{two, bind} {
+		if err := Check([]byte(text)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
