@@ -142,6 +142,21 @@ func TestBindsOfFilesAndDirectories(t *testing.T) {
 	}
 }
 
+// The line of the shipped file that says where directories are kept works as it is.
+func TestTheBaseOfTheShippedFile(t *testing.T) {
+	begin(t)
+	replace(t, configFile, func(shipped string) string {
+		with := strings.Replace(shipped, "#base = ", "base = ", 1)
+		if with == shipped {
+			t.Fatal("it has no such line")
+		}
+		return with
+	})
+	t.Cleanup(func() { _ = os.RemoveAll("/var/lib/gotmpns-tmp") })
+	want(t, runSu(t, "alice", "echo hers > /tmp/note; cat /tmp/note"), "hers")
+	want(t, read(t, one(t, "/var/lib/gotmpns-tmp/*/note")), "hers")
+}
+
 func TestOnlyThoseWhomItIsFor(t *testing.T) {
 	beginAlone(t)
 	j := journal.Start(t)
