@@ -483,7 +483,7 @@ func TestAnEmptyListOfTablesIsNoTable(t *testing.T) {
 
 // Whatever is in a file, it is a policy or a list of errors that name file and line
 // in our own words.
-func FuzzDecode(f *testing.F) {
+func FuzzConfiguration(f *testing.F) {
 	shipped, err := os.ReadFile("gotmpns.toml")
 	if err != nil {
 		f.Fatal(err)
