@@ -120,7 +120,7 @@ func (c choice) check(mode policy.Propagation) error {
 			return err
 		}
 	}
-	if mode == policy.Shared {
+	if mode == policy.Shared && c.policy.MountPoints != policy.MakeMountPoints {
 		for _, target := range c.roots() {
 			if !c.places[target].MountPoint {
 				return &Error{target, `it is not a mount point of its own, and with propagation = "shared" ` +

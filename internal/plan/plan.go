@@ -18,6 +18,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -105,6 +106,7 @@ type Source struct {
 type Plan struct {
 	Outcome string // in a few words, for the one line in the log
 	Steps   []Step // none: the session stays where the login process is
+	OnHost  []Step // done on the host before: once, not for each session
 	Key     string // what a later plan has to agree in to join; empty: none may
 	Own     string // why the session gets a namespace of its own; empty: it joins one, or none is made
 	Env     []Setting
@@ -136,9 +138,31 @@ func Exempt(p policy.Policy, f Facts) (Plan, bool) {
 	return plan, exempt
 }
 
+// returnToHost is for an exempt user who is to be in the host's namespace and comes from
+// somebody's session.
+func (p *Plan) returnToHost(policy policy.Policy, f Facts) {
+	chosen := choose(policy, f)
+	chosen.private, chosen.bind = nil, nil
+	switch {
+	case f.Origin != FromSession:
+		return
+	case f.Holds != "":
+		p.remark("the session stays where it is: the same process has a session of %s open", f.Holds)
+		return
+	case !f.keepsHostView(chosen):
+		f.Cwd.Refused = "the host has no such directory"
+	}
+	p.Steps = []Step{Return{}}
+	p.cwd(f, chosen)
+	p.Outcome += ", in the host's mount namespace"
+}
+
 // Make makes the plan for one login.
 func Make(p policy.Policy, f Facts) (Plan, error) {
 	if plan, exempt := Exempt(p, f); exempt {
+		if p.ExemptView == policy.HostView {
+			plan.returnToHost(p, f)
+		}
 		return plan, nil
 	}
 	var plan Plan
@@ -235,6 +259,9 @@ func (p *Plan) key(f Facts, c choice) (key, own string) {
 // create is for a namespace that nobody has yet.
 func (p *Plan) create(f Facts, c choice) {
 	fromCaller := !f.keepsHostView(c)
+	if !fromCaller {
+		p.makeMountPoints(&c)
+	}
 	p.Steps = append(p.Steps, Create{FromCaller: fromCaller})
 	p.propagate(c, fromCaller)
 	if fromCaller {
@@ -277,6 +304,25 @@ func isFor(rules []policy.Rule, s policy.Subject) bool {
 	}
 	_, matches := firstMatch(rules, s)
 	return matches
+}
+
+// makeMountPoints is for mount_points = "make": then no mount that carries a target has to
+// become a slave.
+func (p *Plan) makeMountPoints(c *choice) {
+	if c.policy.MountPoints != policy.MakeMountPoints {
+		return
+	}
+	places := maps.Clone(c.places)
+	for _, target := range c.roots() {
+		place := places[target]
+		if place.MountPoint || !place.Directory {
+			continue
+		}
+		p.OnHost = append(p.OnHost, MakeMountPoint{Target: target})
+		place.MountPoint = true
+		places[target] = place
+	}
+	c.places = places
 }
 
 // propagate keeps what the session hides from the host. Mounts that are slaves, or

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gotmpns/internal/policy"
@@ -20,6 +21,9 @@ type Join struct {
 
 // Return goes back to the host's namespace.
 type Return struct{}
+
+// MakeMountPoint binds a target onto itself on the host.
+type MakeMountPoint struct{ Target string }
 
 // Create makes a mount namespace: a copy of the host's, or of the login process's.
 type Create struct{ FromCaller bool }
@@ -67,6 +71,10 @@ func (j Join) String() string {
 }
 
 func (Return) String() string { return "return to the host's mount namespace" }
+
+func (m MakeMountPoint) String() string {
+	return "make " + m.Target + " a mount point on the host, by binding it onto itself"
+}
 
 func (c Create) String() string {
 	if c.FromCaller {
@@ -153,7 +161,7 @@ func (p Plan) String() string {
 	if p.Own != "" {
 		fmt.Fprintln(&text, "  a namespace of its own: "+p.Own)
 	}
-	for _, step := range p.Steps {
+	for _, step := range slices.Concat(p.OnHost, p.Steps) {
 		fmt.Fprintln(&text, "  "+step.String())
 	}
 	for _, setting := range p.Env {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gotmpns/internal/hostmount"
 	"gotmpns/internal/instance"
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/plan"
@@ -62,6 +63,11 @@ func (l *login) create(p plan.Plan, create plan.Create) error {
 	if err := l.record(); err != nil {
 		return err
 	}
+	for _, step := range p.OnHost {
+		if err := l.onHost(step); err != nil {
+			return err
+		}
+	}
 	prep := preparer{login: l, ready: map[string]ready{}, inside: map[string]*os.File{}, fromCaller: create.FromCaller}
 	if err := prep.prepare(p.Steps); err != nil {
 		return err
@@ -87,6 +93,15 @@ func (l *login) create(p plan.Plan, create plan.Create) error {
 		root = nil // the namespace's own
 	}
 	return l.reply(p, l.joinStep(n.File, root, cwd))
+}
+
+// onHost does what concerns the host and all sessions. The target stays the same
+// directory; what was opened of it is as good as before.
+func (l *login) onHost(step plan.Step) error {
+	if step, ok := step.(plan.MakeMountPoint); ok {
+		return hostmount.Make(l.view.Host, l.answer.state, step.Target)
+	}
+	return fmt.Errorf("cannot carry out the step %q: it is unknown here", step)
 }
 
 // build makes the namespace; what the working directory is in it comes with it, nil

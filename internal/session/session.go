@@ -166,7 +166,8 @@ func (l *login) open() error {
 	if err := l.identify(&facts); err != nil {
 		return err
 	}
-	if p, exempt := plan.Exempt(l.policy, facts); exempt {
+	p, exempt := plan.Exempt(l.policy, facts)
+	if exempt && (l.policy.ExemptView != policy.HostView || v.InHost) {
 		return l.reply(p, nil)
 	}
 	if l.answer.state, err = state.Open(v.Host.Root); err != nil {
@@ -175,7 +176,7 @@ func (l *login) open() error {
 	l.answer.keep(l.answer.state)
 	// Before it looks for an instance: what removes those of users who have gone looks
 	// at the records again after it has renamed one.
-	if cleansUp(l.policy) {
+	if cleansUp(l.policy) && !exempt {
 		if err := l.record(); err != nil {
 			return err
 		}

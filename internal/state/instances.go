@@ -104,3 +104,23 @@ func (d *Dir) ForgetTmpfs(uid uint32) {
 func tmpfsOf(uid uint32, f fields) Tmpfs {
 	return Tmpfs{Target: f.get("TARGET"), UID: uid, User: f.get("USER"), Mark: f.get("MARK")}
 }
+
+// RecordMountPoint records a target that is about to be made a mount point on the host;
+// another record of it is an error that is fs.ErrExist.
+func (d *Dir) RecordMountPoint(target string) error {
+	return d.writeFirst("mountpoints", key(target), fields{{"TARGET", target}})
+}
+
+// MountPoints returns the targets that were made mount points on the host.
+func (d *Dir) MountPoints() []string {
+	var targets []string
+	for _, name := range d.names("mountpoints") {
+		if target := d.read("mountpoints", name).get("TARGET"); target != "" && !strings.HasPrefix(name, unfinished) {
+			targets = append(targets, target)
+		}
+	}
+	return targets
+}
+
+// ForgetMountPoint takes the record away when the mount has gone.
+func (d *Dir) ForgetMountPoint(target string) { d.remove("mountpoints", key(target)) }

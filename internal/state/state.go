@@ -3,6 +3,7 @@
 //
 //	bases/TARGET                which directory is the base of a target, by name
 //	tmpfs/UID/TARGET            the mark of the tmpfs that a user's sessions share
+//	mountpoints/TARGET          a target that was made a mount point on the host
 //	sessions/UID/PID-START-X    one open session: a claim, true while its process lives
 //	locks/UID                   held by a login that makes something for that user
 //
