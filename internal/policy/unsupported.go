@@ -13,8 +13,6 @@ type Feature struct {
 // with an error: to ignore it would be to do something else than what is written.
 // The change that makes logins do it removes its line here.
 var Unsupported = []Feature{
-	{Key: "exempt_view", Value: regexp.MustCompile(`^host$`)},
-	{Key: "mount_points", Value: regexp.MustCompile(`^make$`)},
 	{Key: "notify", Value: regexp.MustCompile(`^true$`)},
 	{Table: "private", Key: "several tables for one target"}, // [Policy.Select]
 	{Table: "private", Key: "except"},
