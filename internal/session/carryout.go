@@ -13,6 +13,7 @@ import (
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/proc"
 	"gotmpns/internal/registry"
 	"gotmpns/internal/view"
 )
@@ -56,7 +57,13 @@ func (l *login) returnToHost(p plan.Plan) error {
 			l.answer.keep(cwd)
 		}
 	}
-	return l.reply(p, l.joinStep(l.view.HostNamespace(), nil, cwd))
+	// The view's own descriptor is closed with the view.
+	host, err := proc.OpenNamespace("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return err
+	}
+	l.answer.keep(host)
+	return l.reply(p, l.joinStep(host, nil, cwd))
 }
 
 func (l *login) create(p plan.Plan, create plan.Create) error {
