@@ -115,7 +115,7 @@ static bool receive_reply(int fd, struct reply *reply)
 				 .msg_controllen = sizeof control.bytes};
 	ssize_t length;
 
-	/* ECONNRESET: it ended before it took the request, perhaps not without a word. */
+	/* ECONNRESET: it ended without taking the request; a refusal may follow. */
 	do {
 		length = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	} while (length < 0 && (errno == EINTR || errno == ECONNRESET));
@@ -134,7 +134,7 @@ bool worker_ask(const struct worker *worker, const struct request *request, stru
 
 	reply->fd_count = 0;
 	reply->length = 0;
-	/* The first message on a socket never has to wait.  EPIPE: see what it left. */
+	/* The first message on a socket never waits.  EPIPE: it has ended; a refusal may be there. */
 	if (send(worker->socket, request->bytes, request->length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
 	    errno != EPIPE && errno != ECONNRESET)
 		return cannot(reason, errno, NULL, "send the request to the worker");

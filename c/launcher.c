@@ -64,7 +64,6 @@ static bool await_request(void)
 /* Answers the login process with a refusal, and exits. */
 __attribute__((noreturn)) static void refuse(const char *why)
 {
-	static unsigned char request[GOTMPNS_REQUEST_MAX];
 	struct {
 		struct gotmpns_header header;
 		struct gotmpns_entry entry;
@@ -80,8 +79,7 @@ __attribute__((noreturn)) static void refuse(const char *why)
 	reply.entry.length = (uint16_t)(length + 1);
 	reply.header.length = (uint32_t)(sizeof reply.header + sizeof reply.entry +
 					 ((length + 1 + 3) & ~(size_t)3));
-	/* First the request: a socket that is closed with a message in it resets the other end. */
-	(void)recv(0, request, sizeof request, 0);
+	/* The request stays unread, which the other end is prepared for (ask.c). */
 	(void)send(0, &reply, reply.header.length, MSG_NOSIGNAL);
 	_exit(1);
 }

@@ -54,6 +54,12 @@ func each(t *testing.T, test func(t *testing.T, b *bench)) {
 			t.Cleanup(func() { _ = os.RemoveAll(b.conf) })
 			b.service("worker=" + build + "/gotmpns-worker")
 			leftover.Snapshot(t, leftover.Ignore("/tmp/gotmpns-*", "/run/gotmpns", "/run/mount"))
+			// Workers that the test has made to stay end before the look at what is left.
+			t.Cleanup(func() {
+				for _, worker := range b.workers() {
+					_ = worker.Kill()
+				}
+			})
 			test(t, b)
 		})
 	}

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,8 +66,24 @@ func TestAWorkerThatLingersHoldsUpNobody(t *testing.T) {
 	each(t, func(t *testing.T, b *bench) {
 		b.fakeFor("lingers", 600)
 		want(t, b.run("alice", "open"), success)
+		if len(b.workers()) != 1 {
+			t.Error("the worker has ended: the test shows nothing")
+		}
 		b.journal.Lines()
 	})
+}
+
+// workers are the processes that execute a file of this test's.
+func (b *bench) workers() (found []*os.Process) {
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		path, err := os.Readlink(link)
+		pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+		if process, _ := os.FindProcess(pid); err == nil && strings.HasPrefix(path, b.conf+"/") {
+			found = append(found, process)
+		}
+	}
+	return found
 }
 
 // fake makes the module use a broken worker, and wait for it one second.
