@@ -240,6 +240,49 @@ func TestTheAgeBasedCleanerSparesWhatIsMounted(t *testing.T) {
 	}
 }
 
+// CASES 43: a mount point that a shared name needed does not stay in the user's way.
+func TestASharedNameThatIsGone(t *testing.T) {
+	beginAlone(t)
+	configure(t, "[[private]]\ntarget = \"/tmp\"\nshare = [\".shared\"]\n")
+	mustRun(t, "mkdir", "/tmp/.shared")
+	t.Cleanup(func() { mustRun(t, "rm", "-rf", "/tmp/.shared", "/tmp/lab") })
+	want(t, runSu(t, "alice", "grep -c ' /tmp/.shared ' /proc/self/mountinfo"), "1")
+	// It becomes a file on the host, and a directory again.
+	mustRun(t, "rmdir", "/tmp/.shared")
+	write(t, "/tmp/.shared", "a file\n")
+	want(t, runSu(t, "alice", "cat /tmp/.shared"), "a file")
+	mustRun(t, "rm", "/tmp/.shared")
+	mustRun(t, "mkdir", "/tmp/.shared")
+	want(t, runSu(t, "alice", "test -d /tmp/.shared && grep -c ' /tmp/.shared ' /proc/self/mountinfo"), "1")
+	// It is gone; while a session has it, its mount point stays.
+	session := startSession(t, "alice")
+	mustRun(t, "rmdir", "/tmp/.shared")
+	runSu(t, "alice", "true")
+	want(t, session.mounts(t), " /tmp/.shared ")
+	session.end(t)
+	settle(t, func() error { // a login joins the namespace of one before, as long as the broker holds it
+		got := runSu(t, "alice", "mkdir /tmp/.shared 2>&1 && echo mine > /tmp/.shared/file; cat /tmp/.shared/file 2>&1 || true")
+		if got != "mine\n" {
+			return fmt.Errorf("alice gets %q", got)
+		}
+		return nil
+	})
+	// It comes back: the user's own stays, and that refuses no login.
+	mustRun(t, "mkdir", "/tmp/.shared")
+	want(t, runSu(t, "alice", "test ! -e /tmp/host-file && cat /tmp/.shared/file"), "mine")
+	// It is a mount point for something else, and then is not shared any more.
+	mustRun(t, "mkdir", "/tmp/lab")
+	configure(t, "[[private]]\ntarget = \"/tmp\"\nshare = []\n[[bind]]\nsource = \"/opt\"\ntarget = \"/tmp/lab\"\n")
+	want(t, runSu(t, "alice", "grep -c ' /tmp/lab ' /proc/self/mountinfo"), "1")
+	configure(t, "[[private]]\ntarget = \"/tmp\"\nshare = []\n")
+	settle(t, func() error {
+		if got := runSu(t, "alice", "ls -A /tmp"); got != ".shared\n" {
+			return fmt.Errorf("alice's /tmp has %q", got)
+		}
+		return nil
+	})
+}
+
 // purge runs what the package manager runs after the removal of the package, as root.
 func purge(t *testing.T, command ...string) string {
 	t.Helper()
