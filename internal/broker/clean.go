@@ -2,11 +2,13 @@ package broker
 
 import (
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
 	"gotmpns/internal/cleanup"
 	"gotmpns/internal/config"
+	"gotmpns/internal/instance"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/registry"
 	"gotmpns/internal/state"
@@ -141,6 +143,10 @@ func (l *looker) users(users map[uint32]bool) {
 			return nil
 		}
 		due, err := pass.FindUsers(users)
+		if errors.Is(err, instance.ErrBusy) { // "gotmpns clean" is at it
+			maps.Copy(l.kept, users)
+			return nil
+		}
 		return errors.Join(err, l.remove(pass, due))
 	})
 }

@@ -51,10 +51,12 @@ const (
 	UnknownUser
 	// OrphanedBase: bases that no record leads to, with everything in them.
 	OrphanedBase
+	// OldBase: those of them that were made before the host was booted.
+	OldBase
 )
 
 // Always are the kinds that are removed without being asked for.
-var Always = []Kind{AtLogout, Unfinished}
+var Always = []Kind{AtLogout, Unfinished, OldBase}
 
 // halfMadeAfter is when an instance that is being made counts as left half made.
 const halfMadeAfter = time.Hour
@@ -100,11 +102,12 @@ type Cleaner struct {
 	own    *usage.Finder // nil: the caller's
 	opened []interface{ Close() }
 	kept   []uint32
+	booted func() time.Time
 }
 
 // New makes a cleaner.
 func New(o Options) (*Cleaner, error) {
-	c := &Cleaner{store: instance.NewStore(o.View, o.Records)}
+	c := &Cleaner{store: instance.NewStore(o.View, o.Records), booted: bootTime}
 	if o.Finder == nil {
 		var err error
 		if o.Finder, err = usage.New(); err != nil {
@@ -289,21 +292,37 @@ func (c *Cleaner) isUnknown(e instance.Entry) (bool, error) {
 	return !known && err == nil, err
 }
 
+// orphans finds bases. Where an administrator has named the base, there is but one.
 func (c *Cleaner) orphans(place instance.Target, private policy.Private, kinds []Kind) (found []Due, err error) {
-	for _, kind := range kinds {
-		if kind != OrphanedBase || private.Base != "" {
-			continue
+	all, old := slices.Contains(kinds, OrphanedBase), slices.Contains(kinds, OldBase)
+	if private.Base != "" || !all && !old {
+		return nil, nil
+	}
+	orphans, err := c.store.Orphans(place)
+	if err != nil {
+		return nil, err
+	}
+	booted := c.booted()
+	for _, o := range orphans {
+		kind := OrphanedBase
+		if o.Made.Before(booted) {
+			kind = OldBase
 		}
-		orphans, err := c.store.Orphans(place)
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range orphans {
+		if kind == OldBase || all {
 			found = append(found, Due{Kind: kind, Target: private.Target, Path: o.Path, UID: instance.NoUID,
 				place: place, orphan: o.Name})
 		}
 	}
 	return found, nil
+}
+
+// bootTime is the zero value where it cannot be found out.
+func bootTime() time.Time {
+	var since unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &since) != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(since.Nano()))
 }
 
 // hasSession says whether a session of an instance's user is open, or that session

@@ -449,3 +449,17 @@ func login(h *host, stay time.Duration) {
 		h.Fatal("a session has lost its file")
 	}
 }
+
+// What systemd-tmpfiles leaves of old bases at boot goes without being asked for.
+func TestABaseOfBeforeTheBoot(t *testing.T) {
+	h := newHost(t)
+	h.instance(alice)
+	h.session(alice.UID)
+	orphan := h.target + "/gotmpns-0123abcd"
+	must(t, os.MkdirAll(orphan+"/1000/.X11-unix", 0o700))
+	c := h.cleaner()
+	h.want(h.find(c, Always...))
+	c.booted = func() time.Time { return time.Now().Add(time.Hour) }
+	h.want(h.remove(c, h.find(c, Always...)), orphan)
+	h.wantNames("1000 1000.user")
+}

@@ -56,6 +56,9 @@ func clean(out io.Writer, path string, dryRun bool) error {
 		return err
 	}
 	defer pass.Close()
+	if !dryRun {
+		records.Sweep()
+	}
 	due, errs := pass.Find(cleanup.Always...)
 	if !dryRun {
 		errs = errors.Join(errs, pass.Refresh())

@@ -253,7 +253,7 @@ func TestRacesWithTheUserNeverLeadOutside(t *testing.T) {
 	defer func() { _ = attacker.Process.Kill(); _ = attacker.Wait() }()
 	refused := 0
 	login, target := newStore(t, dir)
-	for range 1000 {
+	for i := 0; i < 1000 || refused == 0 && i < 100_000; i++ {
 		store := NewStore(login.view, login.state)
 		f, err := store.Directory(target, "", alice)
 		if err != nil {
@@ -312,7 +312,7 @@ func TestMountPointsAreMadeAsRootsOwn(t *testing.T) {
 	if err := os.Symlink("/etc", instance+"/link"); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"mine", "mine/x", "link", "link/x", "a/b/c/../../../../x", "file/x", "file"} {
+	for _, path := range []string{"mine", "mine/x", "link", "link/x", "a/b/c/../../../../x", "file/x"} {
 		if _, err := MountPoint(f, path, true); err == nil {
 			t.Errorf("%s is taken for a mount point", path)
 		}

@@ -292,8 +292,11 @@ func (s *Store) Orphans(target Target) ([]Orphan, error) {
 	}
 	var orphans []Orphan
 	for _, name := range names {
-		if isBaseName(name) && name != recorded && s.isBase(target, name) {
-			orphans = append(orphans, Orphan{Path: target.Path + "/" + name, Name: name})
+		if !isBaseName(name) || name == recorded {
+			continue
+		}
+		if made, ok := asBase(target, name); ok {
+			orphans = append(orphans, Orphan{Path: target.Path + "/" + name, Name: name, Made: made})
 		}
 	}
 	return orphans, nil
@@ -301,8 +304,9 @@ func (s *Store) Orphans(target Target) ([]Orphan, error) {
 
 // Orphan is a base that no record leads to.
 type Orphan struct {
-	Path string // on the host
-	Name string // below the target
+	Path string    // on the host
+	Name string    // below the target
+	Made time.Time // or, where the file system does not know, when it was last changed
 }
 
 // isBaseName knows the names that bases get: another directory of root's may begin
@@ -312,12 +316,21 @@ func isBaseName(name string) bool {
 	return ok && len(random) == len("1a2b3c4d") && strings.Trim(random, "0123456789abcdef") == ""
 }
 
-func (s *Store) isBase(target Target, name string) bool {
+// asBase says when a base was made; false where the directory cannot be one.
+func asBase(target Target, name string) (made time.Time, ok bool) {
 	dir, err := mountfd.OpenDir(target.Dir, name)
 	if err != nil {
-		return false
+		return time.Time{}, false
 	}
 	defer dir.Close()
 	info, err := mountfd.Stat(dir)
-	return err == nil && unfit(info) == "" && !info.MountRoot
+	if err != nil || unfit(info) != "" || info.MountRoot {
+		return time.Time{}, false
+	}
+	var st unix.Statx_t
+	err = unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME|unix.STATX_MTIME, &st)
+	if st.Mask&unix.STATX_BTIME == 0 {
+		st.Btime = st.Mtime
+	}
+	return time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)), err == nil
 }

@@ -225,7 +225,28 @@ func (p *preparer) prepare(steps []plan.Step) error {
 			return err
 		}
 	}
+	p.removeStale(steps)
 	return nil
+}
+
+// removeStale removes the mount points of earlier sessions that this one does not need.
+// They are root's, and in the way of files that the user wants to have there. In another
+// session that is open, something may be mounted on them.
+func (p *preparer) removeStale(steps []plan.Step) {
+	if len(p.answer.state.Living(p.request.UID)) > 1 {
+		return
+	}
+	wanted := map[string][]string{}
+	for _, step := range steps {
+		if attach, ok := step.(plan.Attach); ok && attach.Inside != "" {
+			wanted[attach.Inside] = append(wanted[attach.Inside], relative(attach.Inside, attach.Target))
+		}
+	}
+	for _, private := range p.policy.Private {
+		if inside := p.inside[private.Target]; inside != nil {
+			instance.RemoveStale(inside, wanted[private.Target], private.Share)
+		}
+	}
 }
 
 func (p *preparer) attach(step plan.Attach) error {
