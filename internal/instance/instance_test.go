@@ -18,7 +18,10 @@ import (
 	"gotmpns/test/leftover"
 )
 
-var alice = Owner{UID: 1000, User: "alice"}
+var (
+	alice = Owner{UID: 1000, User: "alice"}
+	bob   = Owner{UID: 1001, User: "bob"}
+)
 
 // newStore serves one login whose target is a directory of the test's own.
 func newStore(t *testing.T, dir string) (*Store, Target) {
