@@ -75,7 +75,7 @@ type Session struct {
 	User, Service string
 	PID           int
 	Since         time.Time
-	Removed       []string // targets whose directory has been removed on the host
+	Removed       bool // a private directory of it has been removed on the host
 }
 
 // Outside are the processes of one user in the host's mount namespace.

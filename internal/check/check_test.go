@@ -217,8 +217,8 @@ func TestWhatIsFound(t *testing.T) {
 		}, OK, ""},
 		{"", "no systemd", func(s *System) { s.Broker = Broker{} }, OK, ""},
 		{"session-removed", "rm -rf /tmp/*", func(s *System) {
-			s.Sessions = []Session{{User: "alice", Service: "su", PID: 9, Removed: []string{"/tmp"}}}
-		}, Notice, "su (pid 9) of alice has no usable /tmp"},
+			s.Sessions = []Session{{User: "alice", Service: "su", PID: 9, Removed: true}}
+		}, Notice, "has been removed on the host: alice (su, pid 9)"},
 		{"session-older", "older than the configuration", func(s *System) {
 			s.Sessions = []Session{{User: "alice", Service: "su", PID: 9, Since: time.Unix(100, 0)}, {User: "bob", Service: "sshd", PID: 8, Since: time.Unix(300, 0)}}
 			s.Changed = time.Unix(200, 0)

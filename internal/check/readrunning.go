@@ -21,11 +21,7 @@ import (
 func (s *System) readSessions(inv inventory.Inventory) {
 	for _, found := range inv.Sessions {
 		session := Session{User: found.User, Service: found.Service, PID: found.PID, Since: found.Since}
-		for _, p := range found.Places {
-			if p.Kind == inventory.Removed {
-				session.Removed = append(session.Removed, p.Target)
-			}
-		}
+		session.Removed = slices.ContainsFunc(found.Places, func(p inventory.Place) bool { return p.Kind == inventory.Removed })
 		s.Sessions = append(s.Sessions, session)
 	}
 	s.Changed = changed(s.ConfigPath)

@@ -39,17 +39,20 @@ func broker(s System) []Finding {
 func sessions(s System) []Finding {
 	const subject = "sessions"
 	var findings []Finding
-	var old []string
+	var old, removed []string
 	for _, session := range s.Sessions {
-		if len(session.Removed) > 0 {
-			findings = append(findings, Finding{"session-removed", Notice, subject,
-				fmt.Sprintf("%s (pid %d) of %s has no usable %s: its directory has been removed on the host",
-					session.Service, session.PID, session.User, strings.Join(session.Removed, ", ")),
-				"the user's next login gets a new directory", ""})
+		name := fmt.Sprintf("%s (%s, pid %d)", session.User, session.Service, session.PID)
+		if session.Removed {
+			removed = append(removed, name)
 		}
 		if !s.Changed.IsZero() && session.Since.Before(s.Changed) {
-			old = append(old, fmt.Sprintf("%s (%s, pid %d)", session.User, session.Service, session.PID))
+			old = append(old, name)
 		}
+	}
+	if len(removed) > 0 {
+		findings = append(findings, Finding{"session-removed", Notice, subject,
+			"the private directory has been removed on the host: " + some(removed),
+			"the next logins get new directories; what was started before has none until it ends", ""})
 	}
 	if len(old) > 0 && !s.Draft {
 		findings = append(findings, Finding{"session-older", Notice, subject,

@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -268,7 +267,7 @@ func (t *taker) place(s Session, target string) Place {
 		return Place{Target: target, Kind: Gone}
 	}
 	p := Place{Target: target, Kind: Bind, Reach: s.Proc + "/root" + target}
-	if strings.HasSuffix(m.Root, deleted) {
+	if mounts.IsRemoved(m) {
 		p.Kind = Removed
 		return p
 	}
@@ -283,9 +282,6 @@ func (t *taker) place(s Session, target string) Place {
 	}
 	return p
 }
-
-// deleted follows the path of a mount's root that has been removed (proc(5)).
-const deleted = "//deleted"
 
 func (t *taker) isInstance(host string) bool {
 	for _, i := range t.Instances {

@@ -95,3 +95,15 @@ func TestOtherPathsOfADirectory(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+func TestARemovedDirectoryIsNowhere(t *testing.T) {
+	inside := table(t, sessionRoot+"41 40 8:1 /tmp/gotmpns-1a2b3c4d/1000//deleted /tmp rw - ext4 /dev/sda1 rw\n")
+	if got, found := inside.Same("/tmp/x", table(t, host)); found {
+		t.Errorf("%q", got)
+	}
+	if !IsRemoved(inside.At("/tmp")) || IsRemoved(inside.At("/")) {
+		t.Error("a removed directory is not told from one that is there")
+	}
+}
+
+const sessionRoot = "40 1 8:1 / / rw master:1 - ext4 /dev/sda1 rw\n"
