@@ -154,7 +154,7 @@ func Within(path, directory string) bool {
 
 // Join puts rest, which is empty or begins with a slash, behind a directory.
 func Join(directory, rest string) string {
-	joined := strings.TrimSuffix(directory, "/") + rest
+	joined := strings.TrimSuffix(strings.TrimSuffix(directory, "/")+rest, "/")
 	if joined == "" {
 		return "/"
 	}
