@@ -10,6 +10,7 @@ package check
 
 import (
 	"slices"
+	"time"
 
 	"gotmpns/internal/mounts"
 	"gotmpns/internal/pamconf"
@@ -63,6 +64,35 @@ type System struct {
 	Unknown    []policy.Rule     // rules with a name that nobody has
 	Homes      []Home            // below a target that is private for their owner
 	Leftovers  Leftovers
+	Sessions   []Session // open ones, of root's view only
+	Outside    []Outside // processes that see the host's targets although their users get private ones
+	Changed    time.Time // when the configuration was last changed; zero: unknown, or there is none
+	Broker     Broker
+}
+
+// Session is an open session.
+type Session struct {
+	User, Service string
+	PID           int
+	Since         time.Time
+	Removed       bool // a private directory of it has been removed on the host
+}
+
+// Outside are the processes of one user in the host's mount namespace.
+type Outside struct {
+	User  string
+	UID   uint32
+	Count int
+	Named []string // those that start others: user managers and terminal multiplexers, with their pids
+}
+
+// Broker is what the service manager says of the broker.
+type Broker struct {
+	Installed bool   // as a unit of a running systemd; the rest is empty otherwise
+	Socket    string // the state of its socket: active, inactive, failed
+	Service   string // and of the service
+	Restarts  int    // by itself, since it was started
+	Replaced  bool   // its program is not the one that is installed
 }
 
 // Kernel is what was found out about the kernel.
@@ -110,7 +140,7 @@ type Leftovers struct {
 func All(s System) []Finding {
 	return slices.Concat(
 		Configuration(s), kernel(s), notSeen(s), module(s), targets(s), configured(s), propagation(s), stacks(s),
-		tmpfiles(s), clashes(s), leftovers(s),
+		tmpfiles(s), clashes(s), broker(s), sessions(s), leftovers(s),
 	)
 }
 

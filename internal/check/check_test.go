@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/sys/mountinfo"
@@ -75,6 +76,7 @@ func healthy(t *testing.T) System {
 			"user@.service": {"/usr/lib/systemd/system/user@.service", "[Service]\nUser=%i\nPAMName=systemd-user\nType=notify\n", false},
 		},
 		SSHD: &usePAM, Kerberos: &krb,
+		Broker: Broker{Installed: true, Socket: "active", Service: "active"},
 	}
 }
 
@@ -197,6 +199,37 @@ func TestWhatIsFound(t *testing.T) {
 			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
 			s.Mounts = table(t, sharedRoot+tmpOnTmpfs)
 		}, OK, ""},
+		{"", "a module that mounts on a file system of its own", func(s *System) {
+			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
+			s.Mounts = table(t, sharedRoot+"21 20 8:2 / /home rw shared:2 - ext4 /dev/sda2 rw\n")
+		}, OK, ""},
+		{"pam-mounts", "a module that mounts, with slave", func(s *System) {
+			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
+			s.Mounts, s.Policy.Propagation = table(t, sharedRoot+tmpOnTmpfs), policy.Slave
+		}, Problem, "pam_mount.so"},
+		{"broker-off", "no socket", func(s *System) { s.Broker.Socket = "inactive" }, Notice, "its socket is inactive"},
+		{"broker-failed", "a failed broker", func(s *System) { s.Broker.Service = "failed" }, Problem, "it has failed"},
+		{"broker-old", "a broker of before", func(s *System) { s.Broker.Replaced = true }, Notice, "has been replaced"},
+		{"broker-restarts", "a broker that ends", func(s *System) { s.Broker.Restarts = 3 }, Notice, "times: 3"},
+		{"", "no broker wanted", func(s *System) {
+			s.Broker.Socket = "inactive"
+			s.Stacks = files(debianCommon+"session optional pam_gotmpns.so socket=none\n", debianCommon+"session optional pam_gotmpns.so socket=none\n")
+		}, OK, ""},
+		{"", "no systemd", func(s *System) { s.Broker = Broker{} }, OK, ""},
+		{"session-removed", "rm -rf /tmp/*", func(s *System) {
+			s.Sessions = []Session{{User: "alice", Service: "su", PID: 9, Removed: true}}
+		}, Notice, "has been removed on the host: alice (su, pid 9)"},
+		{"session-older", "older than the configuration", func(s *System) {
+			s.Sessions = []Session{{User: "alice", Service: "su", PID: 9, Since: time.Unix(100, 0)}, {User: "bob", Service: "sshd", PID: 8, Since: time.Unix(300, 0)}}
+			s.Changed = time.Unix(200, 0)
+		}, Notice, "last change of the configuration: alice (su, pid 9)"},
+		{"", "younger than the configuration", func(s *System) {
+			s.Sessions = []Session{{User: "alice", Service: "su", PID: 9, Since: time.Unix(300, 0)}}
+			s.Changed = time.Unix(200, 0)
+		}, OK, ""},
+		{"session-outside", "a user manager from before", func(s *System) {
+			s.Outside = []Outside{{User: "alice", UID: 1000, Count: 4, Named: []string{"systemd (pid 12)"}}}
+		}, Notice, "4 processes of alice see the host's directories: they are older than the module, or were started outside of a session, and start others: systemd (pid 12)"},
 		{"tmpfiles", "cleaner", func(s *System) { s.Tmpfiles = map[string]string{"tmp.conf": "q /tmp 1777 root root 10d\n"} }, Problem, "when they are old"},
 		{"", "no cleaner", func(s *System) { s.Tmpfiles = nil }, OK, ""},
 		{"", "tmpfs needs no rule", func(s *System) {
@@ -233,7 +266,7 @@ func TestWhatIsFound(t *testing.T) {
 		}, Notice, "TMPDIR points to its directory"},
 		{"selinux", "SELinux", func(s *System) { s.SELinux = true }, Notice, "enforcing"},
 		{"leftover-records", "dead sessions", func(s *System) { s.Leftovers.Records = 3 }, Notice, "ended sessions: 3"},
-		{"leftover-base", "old base", func(s *System) { s.Leftovers.Bases = []string{"/tmp/gotmpns-00000000"} }, Notice, "no record knows it"},
+		{"leftover-base", "old base", func(s *System) { s.Leftovers.Bases = []string{"/tmp/gotmpns-00000000"} }, Notice, "look like a base, and are not in use: 1"},
 		{"leftover-aside", "set aside", func(s *System) { s.Leftovers.Aside = []string{"/x"} }, Notice, "set aside"},
 		{"leftover-unknown", "unknown users", func(s *System) { s.Leftovers.Unknown = []string{"/x"} }, Notice, "no longer exist: 1"},
 	} {

@@ -136,6 +136,10 @@ func judgeMounters(s System, lines []pamconf.Line) []Finding {
 	if s.ConfigErr != nil || s.Mounts == nil || !s.cutsOff("/home") {
 		return nil
 	}
+	advice := "set propagation = \"auto\""
+	if plain, _ := s.carried(); plain != nil {
+		advice += ", and mount file systems of their own on " + strings.Join(plain, ", ") + " or on /home"
+	}
 	var findings []Finding
 	for _, l := range lines {
 		if !slices.Contains(mounters, path.Base(l.Module)) {
@@ -143,7 +147,7 @@ func judgeMounters(s System, lines []pamconf.Line) []Finding {
 		}
 		findings = append(findings, Finding{"pam-mounts", Problem, "PAM",
 			fmt.Sprintf("%s at %s mounts at login and unmounts at logout: the host does not see the one or the other", path.Base(l.Module), l.Place()),
-			"mount a file system on " + strings.Join(plainTargets(s), " and ") + " and set propagation = \"auto\"", l.File})
+			advice, l.File})
 	}
 	return findings
 }
@@ -156,5 +160,7 @@ func (s System) cutsOff(below string) bool {
 	case policy.Slave, policy.PropagationPrivate:
 		return len(s.Policy.Private) > 0
 	}
-	return len(plainTargets(s)) > 0
+	_, carriers := s.carried()
+	m := s.Mounts.At(below)
+	return m != nil && slices.Contains(carriers, m.Mountpoint)
 }

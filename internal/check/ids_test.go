@@ -18,7 +18,7 @@ func ids(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := regexp.MustCompile(`(?:"([a-z]+(?:-[a-z]+)*)", (?:OK|Notice|Problem),|problem\("([a-z-]+)"|"(leftover-[a-z]+)")`)
+	id := regexp.MustCompile(`(?:"([a-z]+(?:-[a-z]+)*)", (?:OK|Notice|Problem),|(?:problem|notice)\("([a-z-]+)"|"(leftover-[a-z]+)")`)
 	var found []string
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {

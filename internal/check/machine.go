@@ -3,6 +3,7 @@ package check
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -163,41 +164,47 @@ func judgeTarget(p policy.Private, t Target) Finding {
 	return Finding{}
 }
 
-// propagation says what the setting amounts to on this machine.
+// propagation says what the setting amounts to on this machine: which mounts are
+// passed on.
 func propagation(s System) []Finding {
 	const subject = "propagation"
-	if s.ConfigErr != nil || s.Mounts == nil {
+	if s.ConfigErr != nil || s.Mounts == nil || len(s.Policy.Private) == 0 {
 		return nil
 	}
 	fine := func(text string) []Finding { return []Finding{{"propagation", OK, subject, text, "", ""}} }
-	names := strings.Join(plainTargets(s), ", ")
+	plain, carriers := s.carried()
 	switch mode := s.Policy.Propagation; {
-	case mode == policy.Shared && names != "":
-		return []Finding{{"propagation-refused", Problem, subject, `"shared" is refused, because ` + names + " is not a mount point of its own",
+	case mode == policy.Shared && plain != nil:
+		return []Finding{{"propagation-refused", Problem, subject, `"shared" is refused, because ` + strings.Join(plain, ", ") + " is not a mount point of its own",
 			"mount a file system there, or set propagation = \"auto\"", s.ConfigPath}}
 	case mode == policy.PropagationPrivate:
 		return fine(`"private": mounts travel neither from the host into sessions nor back`)
-	case mode != policy.Slave && names == "":
-		return fine(fmt.Sprintf("%q works as \"shared\": mounts of the host and of sessions are seen by both", mode))
+	case mode != policy.Slave && plain == nil:
+		return fine(fmt.Sprintf("%q: mounts of the host and of sessions are seen by both, except on the targets", mode))
 	case !s.Mounts.IsShared("/"):
 		return []Finding{{"propagation-host", Notice, subject, "/ is not shared on this host: sessions that are open do not see what is mounted later",
 			"systemd shares it at boot; \"mount --make-rshared /\" does so now", ""}}
 	case mode == policy.Auto:
-		return fine(`"auto" works as "slave", because ` + names +
-			" is not a mount point of its own: mounts of the host come into sessions, those of a session stay in it")
+		return fine(fmt.Sprintf("%q: sessions see what the host mounts; the host sees what sessions mount, except on the targets and on %s, which carries %s",
+			mode, strings.Join(carriers, ", "), strings.Join(plain, ", ")))
 	}
 	return fine(`"slave": mounts of the host come into sessions, those of a session stay in it`)
 }
 
-// plainTargets are the targets that are directories of a larger file system.
-func plainTargets(s System) []string {
-	var plain []string
+// carried returns the targets that are directories of a larger file system, and the
+// mount points of these.
+func (s System) carried() (targets, carriers []string) {
 	for _, p := range s.Policy.Private {
-		if !s.Mounts.IsPoint(p.Target) {
-			plain = append(plain, p.Target)
+		m := s.Mounts.At(p.Target)
+		if m == nil || m.Mountpoint == p.Target || s.Policy.MountPoints == policy.MakeMountPoints {
+			continue
+		}
+		targets = append(targets, p.Target)
+		if !slices.Contains(carriers, m.Mountpoint) {
+			carriers = append(carriers, m.Mountpoint)
 		}
 	}
-	return plain
+	return targets, carriers
 }
 
 func leftovers(s System) []Finding {
@@ -205,20 +212,20 @@ func leftovers(s System) []Finding {
 	if !s.Root {
 		return nil
 	}
-	const advice = "\"gotmpns clean --dry-run\" lists what is due"
 	var findings []Finding
-	add := func(count int, id, text string) {
+	add := func(count int, id, text, advice string) {
 		if count > 0 {
 			findings = append(findings, Finding{id, Notice, subject, fmt.Sprintf(text, count), advice, ""})
 		}
 	}
-	l := s.Leftovers
-	add(l.Records, "leftover-records", "records of ended sessions: %d; a later login removes them")
-	for _, base := range l.Bases {
-		findings = append(findings, Finding{"leftover-base", Notice, subject, base + " looks like a base, and no record knows it: nothing in it is used", advice, base})
+	remove := func(option string) string {
+		return fmt.Sprintf("\"gotmpns clean %s --dry-run\" lists them; without --dry-run it removes those that nothing uses", option)
 	}
-	add(len(l.Aside), "leftover-aside", "directories set aside because their uid has a new owner: %d")
-	add(len(l.Unknown), "leftover-unknown", "directories of users who no longer exist: %d")
+	l := s.Leftovers
+	add(l.Records, "leftover-records", "records of ended sessions: %d", "the broker removes them; where it does not run, \"gotmpns clean\" does")
+	add(len(l.Bases), "leftover-base", "directories that look like a base, and are not in use: %d", remove("--orphaned"))
+	add(len(l.Aside), "leftover-aside", "directories set aside because their uid has a new owner: %d", remove("--set-aside"))
+	add(len(l.Unknown), "leftover-unknown", "directories of users who no longer exist: %d", remove("--unknown-users"))
 	if findings == nil && !notTaken(s) {
 		return []Finding{{"leftovers", OK, subject, "nothing is left of earlier sessions but what is in use or waits for the next login", "", ""}}
 	}

@@ -70,6 +70,8 @@ func (s *System) readHost() {
 		return
 	}
 	s.Leftovers = leftoversIn(inv)
+	s.readSessions(inv)
+	s.readOutside()
 }
 
 // readPolicys reads what the policy and the stacks name.
@@ -97,6 +99,7 @@ func (s *System) readPolicys() {
 func (s *System) readOthers() {
 	s.Tmpfiles = readTmpfiles()
 	s.Units = readUnits(s.Policy)
+	s.Broker = readBroker()
 	_, err := os.Stat("/usr/share/pam-configs/gotmpns")
 	s.Profile = err == nil
 	s.SSHD = withIncludes("/etc/ssh/sshd_config", "/etc/ssh", "include")

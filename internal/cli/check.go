@@ -14,6 +14,7 @@ import (
 	"gotmpns/internal/pamconf"
 	"gotmpns/internal/session"
 	"gotmpns/internal/trial"
+	"gotmpns/internal/wire"
 )
 
 // Where the worker is installed, with the session library beside it; the
@@ -167,19 +168,24 @@ func explainLogin(name string, call check.Call, system check.System) (*login, er
 		l.Remarks = []string{notCalled(call)}
 	}
 	if !isRoot() {
-		subject, err := session.SubjectOf(request, system.Policy)
-		if err == nil && system.ConfigErr == nil {
-			l.Rules = check.Rules(system.Policy, subject)
-		}
-		l.Remarks = append(l.Remarks, "the plan is not shown: only root can see what it depends on")
-		return l, err
+		return l, l.fillRules(request, system, "only root can see what it depends on")
 	}
 	e, err := session.Explain(request)
 	if err != nil {
-		return nil, err
+		return l, l.fillRules(request, system, err.Error())
 	}
 	l.fill(e)
 	return l, nil
+}
+
+// fillRules adds what can be said without a plan, and why there is none.
+func (l *login) fillRules(request wire.Request, system check.System, reason string) error {
+	subject, err := session.SubjectOf(request, system.Policy)
+	if err == nil && system.ConfigErr == nil {
+		l.Rules = check.Rules(system.Policy, subject)
+	}
+	l.Remarks = append(l.Remarks, "the plan is not shown: "+reason)
+	return err
 }
 
 // notCalled says why a service's sessions stay as they are.

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
+	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -14,30 +17,66 @@ import (
 	"gotmpns/internal/view"
 )
 
+// kind is a kind of directories that clean removes when it is asked to.
+type kind struct {
+	name, help string
+	kinds      []cleanup.Kind
+}
+
+var kinds = []kind{
+	{"unused", "directories of users who have no session", []cleanup.Kind{cleanup.Unused}},
+	{"set-aside", "files of users who had a uid before its owner of today", []cleanup.Kind{cleanup.Aside}},
+	{"unknown-users", "directories of users who no longer exist", []cleanup.Kind{cleanup.UnknownUser}},
+	{"orphaned", "bases that are not in use any more, with all that is in them", []cleanup.Kind{cleanup.OrphanedBase}},
+	{"all-unused", "all of these", []cleanup.Kind{cleanup.Unused, cleanup.Aside, cleanup.UnknownUser, cleanup.OrphanedBase}},
+}
+
 func newClean() *cobra.Command {
 	var dryRun bool
 	path := config.DefaultPath
+	wanted := make([]bool, len(kinds))
 	cmd := &cobra.Command{
-		Use:   "clean [--dry-run] [--config FILE]",
-		Short: "Empty the directories of those who have logged out",
-		Long: `Empties what is due, and prints it: the directories of targets with
-cleanup = "logout" whose user has no session any more, and which no process has
-mounted. The broker does the same by itself when a session ends.`,
-		Example: `  gotmpns clean --dry-run     # what would go
-  gotmpns clean`,
+		Use:   "clean [--dry-run] [--all-unused | --KIND...] [--config FILE]",
+		Short: "Remove private directories that are not in use",
+		Long: `Removes directories that are due, and prints them: those of targets with
+cleanup = "logout" whose user has no session any more, and what logins and
+earlier removals have left unfinished. The broker does the same by itself. With
+options for other kinds it removes these as well; "gotmpns check" says which
+there are.
+
+Nothing is removed while its user has a session or any process uses it.`,
+		Example: `  gotmpns clean --dry-run                  # what would go
+  gotmpns clean
+  gotmpns clean --set-aside --unknown-users
+  gotmpns clean --all-unused --dry-run`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return clean(cmd.OutOrStdout(), path, dryRun)
+			due := slices.Clone(cleanup.Always)
+			for i, k := range kinds {
+				if wanted[i] {
+					due = append(due, k.kinds...)
+				}
+			}
+			slices.Sort(due)
+			return clean(cmd.OutOrStdout(), path, slices.Compact(due), dryRun)
 		},
 	}
-	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "print what is due, and leave it")
-	cmd.Flags().StringVar(&path, "config", path, "the configuration `FILE` that says what is due")
+	f := cmd.Flags()
+	for i, k := range kinds {
+		f.BoolVar(&wanted[i], k.name, false, k.help)
+	}
+	f.BoolVarP(&dryRun, "dry-run", "n", false, "print what is due, and remove nothing")
+	f.StringVar(&path, "config", path, "the configuration `FILE` that says what is due")
 	return cmd
 }
 
-func clean(out io.Writer, path string, dryRun bool) error {
-	if os.Geteuid() != 0 {
-		return hinted(errors.New("cannot look for what is due: only root can"), "run it as root, or with sudo")
+func clean(out io.Writer, path string, due []cleanup.Kind, dryRun bool) error {
+	if !isRoot() {
+		return needRoot("remove private directories")
+	}
+	path, err := configFile(path)
+	if err != nil {
+		return err
 	}
 	v, err := view.Enter(os.Getpid())
 	if err != nil {
@@ -51,22 +90,36 @@ func clean(out io.Writer, path string, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	pass, err := cleanup.New(cleanup.Options{View: v, Records: records, Policy: p})
+	pass, err := cleanup.New(cleanup.Options{View: v, Records: records, Policy: p, Exists: userExists})
 	if err != nil {
 		return err
 	}
 	defer pass.Close()
+	found, errs := pass.Find(due...)
 	if !dryRun {
-		records.Sweep()
-	}
-	due, errs := pass.Find(cleanup.Always...)
-	if !dryRun {
+		sweep(records)
 		errs = errors.Join(errs, pass.Refresh())
-		removed, err := pass.Remove(due)
-		due, errs = removed, errors.Join(errs, err)
+		found, err = pass.Remove(found)
+		errs = errors.Join(errs, err)
 	}
-	for _, d := range due {
+	for _, d := range found {
 		fmt.Fprintln(out, d.Path)
 	}
 	return errs
+}
+
+// sweep removes the records of ended sessions, as the broker does.
+func sweep(records *state.Dir) {
+	for _, uid := range records.Sweep() {
+		records.DropUser(uid)
+	}
+}
+
+// userExists says whether the name service knows a uid; an error is no answer.
+func userExists(uid uint32) (bool, error) {
+	_, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	if errors.As(err, new(user.UnknownUserIdError)) {
+		return false, nil
+	}
+	return err == nil, err
 }

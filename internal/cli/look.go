@@ -18,8 +18,8 @@ import (
 	"gotmpns/internal/policy"
 )
 
-// takeInventory looks around: root sees everything, anybody else what is one's
-// own; notes say what could not be known.
+// takeInventory looks around: root sees everything, except in a container without
+// CAP_SYS_ADMIN, and anybody else what is one's own; notes say what could not be known.
 func takeInventory(cmd *cobra.Command) (inventory.Inventory, error) {
 	p, err := config.Load(config.DefaultPath)
 	if err != nil {
@@ -27,7 +27,11 @@ func takeInventory(cmd *cobra.Command) (inventory.Inventory, error) {
 		p = policy.Default()
 	}
 	if isRoot() {
-		return inventory.Take(p)
+		inv, err := inventory.Take(p)
+		if err == nil {
+			return inv, nil
+		}
+		note(cmd.ErrOrStderr(), "this is what root's own processes show, because the host cannot be looked at: "+err.Error())
 	}
 	name, err := ownName()
 	if err != nil {

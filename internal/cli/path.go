@@ -143,7 +143,7 @@ func locate(cmd *cobra.Command, name, file string) (location, error) {
 		l.User, l.Notes = s.User, []string{"you are in a session of " + printable(s.User)}
 	}
 	if l.Hosts, err = inv.OnHost(l.User, file); err == nil {
-		l.Notes = append(l.Notes, onHostOnly(inv, l)...)
+		l.Notes = append(l.Notes, notes(inv, l)...)
 		return l, nil
 	}
 	if reason := whyOnHost(l.User, file); reason != "" {
@@ -153,9 +153,13 @@ func locate(cmd *cobra.Command, name, file string) (location, error) {
 	return location{}, hinted(err, fmt.Sprintf("%q says what a login would get", "gotmpns check --user "+l.User))
 }
 
-// onHostOnly names a file that is on the host under the same name and not in the
-// user's directory: it is older than the directory, or another user made it.
-func onHostOnly(inv inventory.Inventory, l location) []string {
+// notes say what is remarkable about a path: its directory has been removed; or a file
+// is on the host under the same name and not in the user's directory, so it is older
+// than that, or another user made it.
+func notes(inv inventory.Inventory, l location) []string {
+	if inv.IsRemoved(l.User, l.File) {
+		return []string{"a session's private directory has been removed on the host; the next login gets a new one"}
+	}
 	if len(l.Hosts) != 1 || l.Hosts[0] == l.File || !inv.IsPrivate(l.User, l.File) {
 		return nil
 	}

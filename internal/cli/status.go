@@ -230,7 +230,25 @@ func addSessions(table *columns, sessions []inventory.Session) {
 		for _, p := range s.Places {
 			table.line("    " + printable(p.Target) + "  " + whereOf(p))
 		}
+		if s.Why != "" && hasSeveral(sessions, s.User) {
+			table.line("    own namespace: " + printable(s.Why))
+		}
 	}
+}
+
+// hasSeveral says whether the sessions of a user are in more than one namespace.
+func hasSeveral(sessions []inventory.Session, user string) bool {
+	var first uint64
+	for _, s := range sessions {
+		if s.User != user || s.Namespace == 0 || s.Namespace == first {
+			continue
+		}
+		if first != 0 {
+			return true
+		}
+		first = s.Namespace
+	}
+	return false
 }
 
 // sharesNamespace says whether two sessions of one user see the same.
@@ -242,6 +260,8 @@ func whereOf(p inventory.Place) string {
 	switch {
 	case p.Kind == inventory.Gone:
 		return "nothing is mounted there any more"
+	case p.Kind == inventory.Removed:
+		return "its directory has been removed on the host; the next login gets a new one"
 	case p.Kind == inventory.Unknown:
 		return "unknown: the process has moved to another namespace"
 	case p.Host == "":
@@ -324,6 +344,7 @@ type jsonSession struct {
 	PID       int         `json:"pid"`
 	Since     string      `json:"since,omitempty"`
 	Namespace uint64      `json:"namespace,omitempty"`
+	Why       string      `json:"why,omitempty"` // it has a namespace of its own
 	Targets   []jsonPlace `json:"targets"`
 }
 
@@ -351,7 +372,7 @@ func statusOfInventory(inv inventory.Inventory) jsonStatus {
 	for _, s := range inv.Sessions {
 		session := jsonSession{
 			User: s.User, UID: s.UID, Service: s.Service, TTY: s.TTY, RHost: s.RHost,
-			PID: s.PID, Namespace: s.Namespace, Targets: []jsonPlace{},
+			PID: s.PID, Namespace: s.Namespace, Why: s.Why, Targets: []jsonPlace{},
 		}
 		if !s.Since.IsZero() {
 			session.Since = s.Since.UTC().Format(time.RFC3339)

@@ -45,6 +45,7 @@ type Session struct {
 	PID       int // of the login process, or of one's own first process in it
 	Since     time.Time
 	Namespace uint64 // the number in /proc/PID/ns/mnt; 0: not to be found out
+	Why       string // why it has a namespace of its own; empty: it is the user's first, or joined one
 	Places    []Place
 	Proc      string // the directory in /proc of a thread that is in it; empty: none is
 	table     mounts.Table
@@ -68,6 +69,7 @@ const (
 	Tmpfs     Kind = "tmpfs"
 	Bind      Kind = "bind"
 	Gone      Kind = "gone"    // the session has nothing mounted there any more
+	Removed   Kind = "removed" // its directory has been removed on the host
 	Unknown   Kind = "unknown" // the login process itself is no longer in a namespace of the host's making
 )
 
@@ -225,7 +227,7 @@ func (t *taker) sessions() {
 		}
 		s := Session{
 			Name: r.Name, User: r.User, UID: r.UID, Service: r.Service, TTY: r.TTY, RHost: r.RHost,
-			PID: r.PID, Since: r.Since, start: r.Start,
+			PID: r.PID, Since: r.Since, Why: r.Why, start: r.Start,
 		}
 		s.find(namespaceOf("/proc/thread-self"))
 		for _, target := range r.Targets {
@@ -265,6 +267,10 @@ func (t *taker) place(s Session, target string) Place {
 		return Place{Target: target, Kind: Gone}
 	}
 	p := Place{Target: target, Kind: Bind, Reach: s.Proc + "/root" + target}
+	if mounts.IsRemoved(m) {
+		p.Kind = Removed
+		return p
+	}
 	if host, ok := s.table.Same(target, t.host); ok {
 		p.Host, p.Reach = host, host
 	}

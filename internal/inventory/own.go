@@ -52,13 +52,20 @@ func ownMounts(table mounts.Table, uid uint32, p policy.Policy) []*mountinfo.Inf
 }
 
 // HostTable is the host's mount table as far as the table of a plain user's session
-// shows it: without what is mounted for the session, and with the mounts that
-// receive from the host as shared, which they are on the host.
+// shows it: without what is mounted for the session. A mount that receives from the
+// host is shared there; one that carries a private directory and does not is not, even
+// where the session shares it within itself.
 func HostTable(uid uint32, p policy.Policy, session mounts.Table) mounts.Table {
-	table := session.Without(ownMounts(session, uid, p)...)
+	ours := ownMounts(session, uid, p)
+	table := session.Without(ours...)
 	for i, m := range table {
 		host := *m
-		host.Optional = strings.ReplaceAll(m.Optional, "master:", "shared:")
+		isCarrier := slices.ContainsFunc(ours, func(o *mountinfo.Info) bool { return o.Parent == m.ID })
+		if strings.Contains(m.Optional, "master:") {
+			host.Optional = "shared:0"
+		} else if isCarrier {
+			host.Optional = ""
+		}
 		table[i] = &host
 	}
 	return table

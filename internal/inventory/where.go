@@ -105,3 +105,11 @@ func (inv Inventory) Session(namespace uint64) (Session, bool) {
 	}
 	return inv.Sessions[at], true
 }
+
+// IsRemoved says whether a session of a user has a private directory around a path
+// that has been removed on the host.
+func (inv Inventory) IsRemoved(user, path string) bool {
+	return slices.ContainsFunc(inv.OfUser(user), func(s Session) bool {
+		return slices.ContainsFunc(s.Places, func(p Place) bool { return p.Kind == Removed && mounts.Within(path, p.Target) })
+	})
+}

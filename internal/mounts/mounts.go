@@ -76,7 +76,7 @@ func (t Table) child(m *mountinfo.Info, path string) *mountinfo.Info {
 // means that no mount of other leads there.
 func (t Table) Same(path string, other Table) (string, bool) {
 	m := t.At(path)
-	if m == nil {
+	if m == nil || IsRemoved(m) {
 		return "", false
 	}
 	inside := Join(m.Root, path[len(strings.TrimSuffix(m.Mountpoint, "/")):])
@@ -91,6 +91,10 @@ func (t Table) Same(path string, other Table) (string, bool) {
 	}
 	return "", false
 }
+
+// IsRemoved says whether the directory or file that is mounted has been removed from
+// its file system (proc(5)).
+func IsRemoved(m *mountinfo.Info) bool { return strings.HasSuffix(m.Root, "//deleted") }
 
 // Others returns the other paths by which the table shows the directory that it
 // shows at a path, as far as they are not hidden by further mounts.
@@ -150,7 +154,7 @@ func Within(path, directory string) bool {
 
 // Join puts rest, which is empty or begins with a slash, behind a directory.
 func Join(directory, rest string) string {
-	joined := strings.TrimSuffix(directory, "/") + rest
+	joined := strings.TrimSuffix(strings.TrimSuffix(directory, "/")+rest, "/")
 	if joined == "" {
 		return "/"
 	}

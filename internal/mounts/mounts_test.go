@@ -85,8 +85,8 @@ func TestPointsAndPeers(t *testing.T) {
 
 func TestOtherPathsOfADirectory(t *testing.T) {
 	outside := table(t, host+"24 20 8:1 /tmp /var/tmp rw shared:1 - ext4 /dev/sda1 rw\n"+
-		"25 20 8:1 / /mnt/root rw - ext4 /dev/sda1 rw\n26 25 0:44 / /mnt/root/tmp rw - tmpfs tmpfs rw\n")
-	for path, want := range map[string]string{"/tmp": "/var/tmp", "/srv data": "/mnt/disk/data", "/mnt/disk/x": "", "/tmp/sub": "/var/tmp/sub"} {
+		"25 20 8:1 / /mnt/root rw - ext4 /dev/sda1 rw\n26 25 0:44 / /mnt/root/tmp rw - tmpfs tmpfs rw\n27 20 0:30 / /opt/again rw - tmpfs tmpfs rw\n")
+	for path, want := range map[string]string{"/tmp": "/var/tmp", "/srv data": "/mnt/disk/data", "/mnt/disk/x": "", "/tmp/hidden": "/opt/again", "/tmp/sub": "/var/tmp/sub"} {
 		if got := strings.Join(outside.Others(path), " "); got != want {
 			t.Errorf("%s is at %q as well, want %q", path, got, want)
 		}
@@ -95,3 +95,15 @@ func TestOtherPathsOfADirectory(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+func TestARemovedDirectoryIsNowhere(t *testing.T) {
+	inside := table(t, sessionRoot+"41 40 8:1 /tmp/gotmpns-1a2b3c4d/1000//deleted /tmp rw - ext4 /dev/sda1 rw\n")
+	if got, found := inside.Same("/tmp/x", table(t, host)); found {
+		t.Errorf("%q", got)
+	}
+	if !IsRemoved(inside.At("/tmp")) || IsRemoved(inside.At("/")) {
+		t.Error("a removed directory is not told from one that is there")
+	}
+}
+
+const sessionRoot = "40 1 8:1 / / rw master:1 - ext4 /dev/sda1 rw\n"
