@@ -53,6 +53,11 @@ func TestTheShimExportsTwoFunctionsAndNeedsLibpam(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// On some architectures (arm64, armhf, riscv64), symbols of the stack protector
+	// come from the dynamic loader itself.
+	libraries = slices.DeleteFunc(libraries, func(name string) bool {
+		return strings.HasPrefix(name, "ld-linux") || strings.HasPrefix(name, "ld64.so")
+	})
 	if diff := cmp.Diff([]string{"libpam.so.0", "libc.so.6"}, libraries); diff != "" {
 		t.Error(diff)
 	}
@@ -116,7 +121,7 @@ func TestInstallAndUninstall(t *testing.T) {
 	root := t.TempDir()
 	run := func(target string) {
 		t.Helper()
-		cmd := exec.Command("make", "-s", "-C", "../..", target, "DESTDIR="+root, "NO_SETUP=yes")
+		cmd := exec.Command("make", "-s", "-C", "../..", target, "DESTDIR="+root)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("make %s: %v: %s", target, err, out)
 		}
