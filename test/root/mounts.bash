@@ -9,7 +9,7 @@
 readonly top=/sys
 
 die() {
-	echo "test/root/${0##*/}: $*" >&2
+	echo "test/${0##*test/}: $*" >&2
 	exit 1
 }
 
