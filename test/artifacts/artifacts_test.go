@@ -3,6 +3,7 @@
 package artifacts
 
 import (
+	"bytes"
 	"debug/elf"
 	"os"
 	"os/exec"
@@ -155,5 +156,37 @@ func TestInstallAndUninstall(t *testing.T) {
 	left, err := exec.Command("find", root, "-type", "f").Output()
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(left)), "/etc/security/gotmpns.toml") {
 		t.Errorf("left is %q, %v", left, err)
+	}
+}
+
+// The Go parts are compared by test/package/same, for they take a minute.
+func TestTheCPartsAreTheSameBytesInTwoDirectories(t *testing.T) {
+	open(t, "pam_gotmpns.so")
+	var built [2][]byte
+	for i, name := range []string{"here", "a/longer/place"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{"Makefile", "c", "test/setup", "internal/cli/version.go"} {
+			if out, err := exec.Command("sh", "-c", `cd ../.. && cp -R --parents "$0" "$1"`, part, dir).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		// The debug information has the directory in it, if anything has.
+		make := exec.Command("make", "-s", "-C", dir, "CFLAGS=-O2 -g", "build/pam_gotmpns.so", "build/gotmpns-worker")
+		if out, err := make.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, file := range []string{"pam_gotmpns.so", "gotmpns-worker"} {
+			content, err := os.ReadFile(filepath.Join(dir, "build", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			built[i] = append(built[i], content...)
+		}
+	}
+	if !bytes.Equal(built[0], built[1]) {
+		t.Error("built in another directory, the module or the worker is another file")
 	}
 }
