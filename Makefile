@@ -19,7 +19,8 @@
 #                   same bytes from the same commit
 #   make deb        Debian packages for Debian 12 and 13, into build/deb/; as root.
 #                   ARCH=arm64: cross-built, for Debian 13
-#   make test-package  installs, upgrades and purges these in booted systems; as root
+#   make test-package  installs, upgrades and purges these in booted systems, builds them
+#                   in another directory to compare, and builds the RPM; as root
 #   make cross      vets and builds the Go parts for other architectures, and runs the
 #                   unit tests of those that this machine can run
 #   make fmt        formats the Go sources
@@ -245,6 +246,8 @@ test-system: build need-systems
 
 test-package: deb
 	@for suite in bookworm trixie; do test/package/run $$suite || exit 1; done
+	@GO='$(GO)' test/package/same trixie $(DIST).tar.gz
+	@test/package/rpm $(DIST).tar.gz
 
 host: build need-systems
 	@test "$$(id -u)" = 0 || { echo 'the system is booted in namespaces of its own: run "make host" as root' >&2; exit 1; }
@@ -323,5 +326,6 @@ lint: need-build need-lint
 	  case $$f in c/launcher.c) quiet=-Wno-analyzer-fd-leak ;; *) quiet= ;; esac; \
 	  gcc $(STRICT) -O1 -fanalyzer $$quiet $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
 	shellcheck -x test/setup test/fuzz test/cross test/root/* test/host/* test/package/* .ci/run test/run test/vm/image test/vm/run test/vm/guest/*
-	shellcheck debian/libpam-gotmpns.p* debian/tests/login
+	shellcheck debian/libpam-gotmpns.p* debian/libpam-gotmpns.*.init debian/tests/login
+	shellcheck docs/examples/runit/gotmpns/run docs/examples/runit/gotmpns/log/run
 	mandoc -Tlint -W warning docs/*.[158]
