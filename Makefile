@@ -13,35 +13,50 @@
 #   make fuzz       the fuzz targets, FUZZTIME each
 #   make bench      open_session beside pam_namespace, gotmpns run beside bwrap; writes
 #                   docs/benchmarks.md; as root
-#   make setup      the Debian packages and the Go that all this needs; as root
+#   make setup      installs the Debian packages and the Go that all this needs, and says
+#                   first what and how much; as root. Nothing else installs anything
 #   make dist       the source with its modules, as build/pam-gotmpns-VERSION.tar.gz: the
 #                   same bytes from the same commit
-#   make deb        Debian packages for Debian 12 and 13, into build/deb/; as root
-#   make test-package  installs, upgrades and purges these in booted systems; as root
+#   make deb        Debian packages for Debian 12 and 13, into build/deb/; as root.
+#                   ARCH=arm64: cross-built, for Debian 13
+#   make test-package  installs, upgrades and purges these in booted systems, builds them
+#                   in another directory to compare, and builds the RPM; as root
+#   make cross      vets and builds the Go parts for other architectures, and runs the
+#                   unit tests of those that this machine can run
+#   make fmt        formats the Go sources
 #   make clean      removes build/
+#   make help       prints this
 #
 # Variables:
 #   DESTDIR     where a package is put together (empty: the system itself)
 #   PREFIX      /usr/local; the worker is told to the module when it is built
 #   BINDIR      $(PREFIX)/bin: the command gotmpns
 #   LIBEXECDIR  $(PREFIX)/libexec/gotmpns: gotmpns-worker, gotmpns-session.so, gotmpns-full
-#   PAMDIR      where PAM looks for modules
+#   PAMDIR      where PAM looks for modules; found by the compiler's architecture and
+#               by where the system has its own
 #   CONFDIR     /etc/security
 #   TMPFILESDIR $(PREFIX)/lib/tmpfiles.d
 #   UNITDIR     $(PREFIX)/lib/systemd/system: gotmpns.socket and gotmpns.service
 #   MANDIR      $(PREFIX)/share/man
 #   BASHDIR, ZSHDIR, FISHDIR  where the shells look for completions
-#   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual
+#   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual; for another architecture, set CC and
+#               GOARCH: make CC=aarch64-linux-gnu-gcc GOARCH=arm64
 #   FUZZTIME    10s
 #   SUITE       bookworm or trixie: what make host boots
 #   STRIP       -s: symbols are taken off the parts in C; empty: they stay
-#   NO_SETUP    not empty: install nothing, as a package's build must not
 
 PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/gotmpns
-MULTIARCH  := $(shell $(CC) -print-multiarch 2>/dev/null)
-PAMDIR     ?= /usr/lib/$(if $(MULTIARCH),$(MULTIARCH)/)security
+# Debian has a directory for each architecture, Fedora, SUSE and their kin have lib64.
+# clang does not know -print-multiarch, and has a vendor in its machine's name.
+ifndef PAMDIR
+PAMDIR := $(shell m=$$($(CC) -print-multiarch 2>/dev/null); \
+  [ -n "$$m" ] || m=$$($(CC) -dumpmachine 2>/dev/null | sed -E 's/-(pc|unknown)-/-/; s/^i[3-6]86/i386/'); \
+  if [ -n "$$m" ] && [ -d "/usr/lib/$$m" ]; then echo "/usr/lib/$$m/security"; \
+  elif [ -d /usr/lib64/security ]; then echo /usr/lib64/security; \
+  else echo /usr/lib/security; fi)
+endif
 CONFDIR    ?= /etc/security
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
@@ -53,8 +68,9 @@ FISHDIR    ?= $(if $(filter /usr,$(PREFIX)),/usr/share/fish/vendor_completions.d
 FUZZTIME   ?= 10s
 SUITE      ?= bookworm
 STRIP      ?= -s
+STRIP_PROGRAM ?= $(shell $(CC) -print-prog-name=strip)
 VERSION    := $(shell sed -n 's/^const Version = "\(.*\)"/\1/p' internal/cli/version.go)
-# Asked for when it is used, for it may have been installed a moment before.
+# Asked for when it is used: most targets need no Go.
 ifndef GO
 GO = $(shell test/setup --go)
 endif
@@ -63,41 +79,54 @@ STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Werror
 HARDEN  := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 RELRO   := -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS  ?= -O2 -g
+# The same bytes in whatever directory.
+HERE    := -ffile-prefix-map=$(CURDIR)=.
 SHIM    := args log limit request reply broker worker ask record apply commit shim
-# Packed relocations take a tenth off the file (glibc 2.36, binutils 2.38: Debian
-# 12 has both).
-PACKED  := -Wl,-z,pack-relative-relocs
+# Packed relocations take a tenth off the file. The linker has to make them (binutils
+# 2.38) and the C library to load them (glibc 2.36); there are systems with one of the two.
+PACKED = $(shell grep -qs GLIBC_ABI_DT_RELR "$$($(CC) -print-file-name=libc.so.6)" && \
+  echo 'int x;' | $(CC) -shared -fPIC -Wl,--fatal-warnings,-z,pack-relative-relocs -o /dev/null -x c - 2>/dev/null && \
+  echo -Wl,-z,pack-relative-relocs)
 
-.PHONY: need-tools build install uninstall dist deb demo test test-system test-package test-vm host shim-tests check lint fuzz bench setup clean FORCE
+# For Go's own use of the C compiler. -trimpath maps paths itself, by options that do not
+# differ from directory to directory; link-time optimization it cannot do.
+NOT_FOR_CGO := -ffile-prefix-map=% -fdebug-prefix-map=% -fmacro-prefix-map=% -flto% -ffat-lto-objects
+CGO = CGO_ENABLED=1 CC='$(CC)' CGO_CFLAGS='$(filter-out $(NOT_FOR_CGO),$(CFLAGS))' CGO_LDFLAGS='$(filter-out $(NOT_FOR_CGO),$(LDFLAGS))'
+# No commit in it: git refuses to tell root about the repository of somebody else.
+GO_BUILD = $(GO) build -trimpath -buildvcs=false
 
-build: need-tools build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/gotmpns-full build/completions
+.PHONY: help need-build need-dist need-lint need-sanitizers need-systems build install uninstall dist deb demo test test-system test-package test-vm host \
+  shim-tests check lint fmt fuzz cross bench setup clean FORCE
 
-# "make demo" and "make test" as root set up what is missing themselves.
-need-tools:
-	@test "$$(id -u)" != 0 || test -n "$(NO_SETUP)" || test/setup
-	@test -e /usr/include/security/pam_modules.h || \
-	  { echo 'the headers of PAM are missing: run "make setup" as root' >&2; exit 1; }
+build: need-build build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/gotmpns-full build/completions
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+# They name what is missing, and install nothing.
+need-build need-dist need-lint need-sanitizers need-systems: need-%:
+	@GO='$(GO)' CC='$(CC)' test/setup --need $*
 
 # The place of the worker is compiled in: another place is another module.
 build/place: FORCE
 	@mkdir -p build
 	@echo '$(LIBEXECDIR)/gotmpns-worker' | cmp -s - $@ || echo '$(LIBEXECDIR)/gotmpns-worker' > $@
 
-build/%.o: c/%.c c/shim.h c/wire.h c/compat.h build/place
-	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC -fvisibility=hidden \
+build/%.o: c/%.c c/shim.h c/wire.h c/compat.h build/place | need-build
+	$(CC) $(STRICT) $(CFLAGS) $(HERE) $(HARDEN) -fPIC -fvisibility=hidden \
 	  -DGOTMPNS_WORKER='"$(LIBEXECDIR)/gotmpns-worker"' -c -o $@ $<
 
 build/pam_gotmpns.so: $(SHIM:%=build/%.o) c/pam_gotmpns.map
 	$(CC) $(CFLAGS) $(LDFLAGS) $(RELRO) -shared -Wl,--version-script=c/pam_gotmpns.map \
 	  -Wl,-z,defs -o $@ $(SHIM:%=build/%.o) -lpam
 
-build/gotmpns-worker: c/launcher.c c/wire.h c/compat.h
+build/gotmpns-worker: c/launcher.c c/wire.h c/compat.h | need-build
 	@mkdir -p build
-	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIE -pie $(LDFLAGS) $(RELRO) -o $@ c/launcher.c
+	$(CC) $(STRICT) $(CFLAGS) $(HERE) $(HARDEN) -fPIE -pie $(LDFLAGS) $(RELRO) -o $@ c/launcher.c
 
-build/gotmpns-session.so: FORCE
+build/gotmpns-session.so: FORCE | need-build
 	@mkdir -p build
-	CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath \
+	$(CGO) $(GO_BUILD) -buildmode=c-shared \
 	  -ldflags '-s -w -extldflags "$(RELRO) $(PACKED)"' -o $@ ./pam_gotmpns
 	@rm -f build/gotmpns-session.h
 
@@ -107,22 +136,30 @@ PLACES = -X gotmpns/internal/cli.modulePath=$(PAMDIR)/pam_gotmpns.so \
 
 # Static, for it starts in half the time; what needs the C library is the other's
 # (internal/cli/full.go).
-build/gotmpns: FORCE
+build/gotmpns: FORCE | need-build
 	@mkdir -p build
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w $(PLACES)' -o $@ ./cmd/gotmpns
+	CGO_ENABLED=0 $(GO_BUILD) -ldflags '-s -w $(PLACES)' -o $@ ./cmd/gotmpns
 
-build/gotmpns-full: FORCE
+build/gotmpns-full: FORCE | need-build
 	@mkdir -p build
-	CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie \
+	$(CGO) $(GO_BUILD) -buildmode=pie \
 	  -ldflags '-s -w $(PLACES) -linkmode=external -extldflags "$(RELRO)"' \
 	  -o $@ ./cmd/gotmpns
 
+# By a command for this machine, whatever it is built for.
 build/completions: build/gotmpns
 	@mkdir -p $@
-	@for shell in bash zsh fish; do build/gotmpns completion $$shell > $@/$$shell || exit 1; done
+	@command=build/gotmpns; \
+	if [ "$$($(GO) env GOARCH)" != "$$($(GO) env GOHOSTARCH)" ]; then \
+	  command=build/gotmpns-host; \
+	  GOARCH= CGO_ENABLED=0 $(GO_BUILD) -o $$command ./cmd/gotmpns || exit 1; \
+	fi; \
+	for shell in bash zsh fish; do $$command completion $$shell > $@/$$shell || exit 1; done
 
 # Each file is written beside its place and renamed: a login in between has the old
 # one or the new one, never half of one. The module comes last, for it needs the rest.
+# Another architecture's symbols are taken off by that compiler's strip.
+STRIPPED = $(STRIP) $(if $(STRIP),--strip-program='$(STRIP_PROGRAM)')
 put = { install $(1) $(2) $(3).new && mv -f $(3).new $(3); }
 
 install:
@@ -145,8 +182,8 @@ install:
 	$(call put,-m 0755,build/gotmpns-full,$(DESTDIR)$(LIBEXECDIR)/gotmpns-full)
 	$(call put,-m 0755,build/gotmpns,$(DESTDIR)$(BINDIR)/gotmpns)
 	$(call put,-m 0644,build/gotmpns-session.so,$(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so)
-	$(call put,$(STRIP) -m 0755,build/gotmpns-worker,$(DESTDIR)$(LIBEXECDIR)/gotmpns-worker)
-	$(call put,$(STRIP) -m 0644,build/pam_gotmpns.so,$(DESTDIR)$(PAMDIR)/pam_gotmpns.so)
+	$(call put,$(STRIPPED) -m 0755,build/gotmpns-worker,$(DESTDIR)$(LIBEXECDIR)/gotmpns-worker)
+	$(call put,$(STRIPPED) -m 0644,build/pam_gotmpns.so,$(DESTDIR)$(PAMDIR)/pam_gotmpns.so)
 
 # The module first: a login in between finds it or not, but never half of it.
 # The configuration is the administrator's and stays.
@@ -167,20 +204,28 @@ clean:
 	rm -rf build
 
 # The files that git knows, as they are in the work tree, and the modules that go.sum
-# names: nothing is asked of a network when this is built. Time and owner are the same
-# for all who make it.
+# names: nothing is asked of a network when this is built. The linters are not among
+# them. Time and owner are the same for all who make it.
 DIST = build/pam-gotmpns-$(VERSION)
-dist:
+LINTERS = honnef.co/go/tools/cmd/staticcheck mvdan.cc/unparam github.com/golangci/misspell/cmd/misspell
+dist: need-build need-dist
+	@git rev-parse --is-inside-work-tree > /dev/null || \
+	  { echo 'cannot make the source archive: git knows which files are in it, and this is no checkout' >&2; exit 1; }
 	@rm -rf $(DIST) && mkdir -p $(DIST)
-	@git ls-files -z | xargs -0 cp --parents -t $(DIST)
-	@cd $(DIST) && $(GO) mod vendor
+	@git ls-files -z > build/dist-files && xargs -0 cp --parents -t $(DIST) < build/dist-files && rm build/dist-files
+	@cd $(DIST) && $(GO) mod edit $(LINTERS:%=-droptool=%) && $(GO) mod vendor
 	@tar --create --format=ustar --sort=name --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' \
-	  --mtime="@$$(git log -1 --format=%ct)" --directory build pam-gotmpns-$(VERSION) | gzip -9n > $(DIST).tar.gz
+	  --mtime="@$$(git log -1 --format=%ct)" --directory build --file $(DIST).tar pam-gotmpns-$(VERSION)
+	@gzip -9nf $(DIST).tar
 	@rm -rf $(DIST)
 	@sha256sum $(DIST).tar.gz
 
-deb: dist
+deb: need-build need-systems dist
+ifdef ARCH
+	@GO='$(GO)' test/package/deb trixie $(DIST).tar.gz $(ARCH)
+else
 	@for suite in bookworm trixie; do GO='$(GO)' test/package/deb $$suite $(DIST).tar.gz || exit 1; done
+endif
 
 setup:
 	test/setup
@@ -191,23 +236,27 @@ setup:
 # purpose, and real login programs, both inside test/root/enter; whole systems inside
 # test/host/boot.
 
-test: build lint shim-tests
-	GO='$(GO)' test/run
+test:
+	@test/run --can
+	@$(MAKE) --no-print-directory lint shim-tests
+	@GO='$(GO)' test/run
 
-test-system: build
-	GO='$(GO)' test/run system
+test-system: build need-systems
+	@GO='$(GO)' test/run system
 
 test-package: deb
 	@for suite in bookworm trixie; do test/package/run $$suite || exit 1; done
+	@GO='$(GO)' test/package/same trixie $(DIST).tar.gz
+	@test/package/rpm $(DIST).tar.gz
 
-host: build
+host: build need-systems
 	@test "$$(id -u)" = 0 || { echo 'the system is booted in namespaces of its own: run "make host" as root' >&2; exit 1; }
 	@echo 'Debian $(SUITE), with the module in its PAM stacks; users: alice, bob, carol. Try: ssh alice@localhost, su - bob. Leave with: exit'
 	@test/host/boot --suite $(SUITE) --terminal -- /bin/bash -l
 
 # One of them: test/vm/run bookworm/selinux
 test-vm: build
-	@NO_SETUP='$(NO_SETUP)' test/vm/run
+	@test/vm/run
 
 demo: build
 	@test "$$(id -u)" = 0 || { echo 'the demo makes users and mounts in a disposable root: run "make demo" as root' >&2; exit 1; }
@@ -231,7 +280,7 @@ SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-san
 TESTHOST := c/test/host.c c/test/state.c
 C_FLAGS   = -DGOTMPNS_WORKER='"/nowhere"'
 
-shim-tests: build
+shim-tests: build need-sanitizers
 	@mkdir -p build/shim/sanitized
 	$(CC) $(STRICT) -O1 -g -o build/shim/host $(TESTHOST) -lpam -ldl -lpthread
 	$(CC) $(STRICT) -O1 -g -o build/shim/fakeworker c/test/fakeworker.c
@@ -245,28 +294,38 @@ shim-tests: build
 
 # The wire in both directions, the configuration and its rules.
 fuzz: shim-tests
-	build/shim/fuzz_reply -max_total_time=$(FUZZTIME:s=) -max_len=8192 2>&1 | tail -n 2
-	for target in $$(grep -rhoE 'func Fuzz[A-Za-z]+' internal | cut -d' ' -f2 | sort -u); do \
-	  package=$$(grep -rlE "func $$target\(" internal | xargs dirname); \
-	  $(GO) test ./$$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) | tail -n 1 || exit 1; done
+	@GO='$(GO)' test/fuzz $(FUZZTIME)
 
 check: lint build
 	$(GO) test ./...
 
+# No C compiler for these is needed: what cgo is used for, "make deb ARCH=" builds.
+cross:
+	@GO='$(GO)' test/cross
+
+GOFMT = $$($(GO) env GOROOT)/bin/gofmt
+GOCODE = cmd internal pam_gotmpns test
+fmt:
+	$(GOFMT) -l -w $(GOCODE)
+
 # The launcher leaves descriptors 0 to 2 open on purpose, which gcc 14 takes for a leak.
-lint:
-	test -z "$$($(dir $(GO))gofmt -l cmd internal pam_gotmpns test 2>/dev/null | tee /dev/stderr)"
+lint: need-build need-lint
+	@mkdir -p build
+	unformatted=$$($(GOFMT) -l $(GOCODE)) && test -z "$$unformatted" || { echo "run make fmt: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.6.1 ./...
+	$(GO) tool staticcheck ./...
+	$(GO) tool unparam -tests=false ./...
+	find $(GOCODE) c docs debian .ci *.md Makefile -type f ! -path '*/testdata/*' -print0 > build/misspell-files
+	xargs -0 $(GO) tool misspell -error < build/misspell-files
 	cppcheck -q --enable=warning,performance,portability --error-exitcode=1 --std=c11 \
 	  --suppress=normalCheckLevelMaxBranches -D_GNU_SOURCE -D__GLIBC__=2 -DGOTMPNS_WORKER='"/nowhere"' c
-	@mkdir -p build
-	clang-tidy -quiet c/*.c -- -std=c11 -D_GNU_SOURCE $(C_FLAGS) > build/clang-tidy.log 2>&1 || { cat build/clang-tidy.log; exit 1; }
+	clang-tidy -quiet --warnings-as-errors='*' c/*.c -- -std=c11 -D_GNU_SOURCE $(C_FLAGS) > build/clang-tidy.log 2>&1 || { cat build/clang-tidy.log; exit 1; }
 	for cc in gcc clang; do for f in c/*.c c/test/*.c; do \
 	  $$cc $(STRICT) -O2 $(HARDEN) $(C_FLAGS) -fsyntax-only $$f || exit 1; done; done
 	for f in c/*.c; do \
 	  case $$f in c/launcher.c) quiet=-Wno-analyzer-fd-leak ;; *) quiet= ;; esac; \
 	  gcc $(STRICT) -O1 -fanalyzer $$quiet $(C_FLAGS) -c -o /dev/null $$f || exit 1; done
-	shellcheck -x test/setup test/root/* test/host/* test/package/* .ci/run test/run test/vm/image test/vm/run test/vm/guest/*
-	shellcheck debian/libpam-gotmpns.p* debian/tests/login
-	! command -v mandoc > /dev/null || mandoc -Tlint -W warning docs/*.[158]
+	shellcheck -x test/setup test/fuzz test/cross test/root/* test/host/* test/package/* .ci/run test/run test/vm/image test/vm/run test/vm/guest/*
+	shellcheck debian/libpam-gotmpns.p* debian/libpam-gotmpns.*.init debian/tests/login
+	shellcheck docs/examples/runit/gotmpns/run docs/examples/runit/gotmpns/log/run
+	mandoc -Tlint -W warning docs/*.[158]

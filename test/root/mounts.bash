@@ -9,8 +9,20 @@
 readonly top=/sys
 
 die() {
-	echo "test/root/${0##*/}: $*" >&2
+	echo "test/${0##*test/}: $*" >&2
 	exit 1
+}
+
+# checkout_id PROJECT: tells what this checkout leaves from what another one does.
+checkout_id() {
+	echo "$1" | sha256sum | cut -c1-8
+}
+
+# mirror: where this machine has Debian's packages from.
+mirror() {
+	# shellcheck disable=SC2016 # apt's own way of naming a field
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' |
+		grep -v security | head -n 1
 }
 
 # require_root: the one line that says what is missing, before anything is tried.
