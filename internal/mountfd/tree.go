@@ -200,10 +200,12 @@ func (t Tree) line(f *os.File) (string, error) {
 	if err := unix.Statx(int(f.Fd()), "", peek, 0, &st); err != nil {
 		return "", fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
 	}
-	table, err := os.Open(t.Table)
+	// Not by os.Open, which has the runtime's poller watch the file.
+	fd, err := unix.Open(t.Table, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", fmt.Errorf("cannot find out what is mounted on %s: %w", f.Name(), err)
 	}
+	table := os.NewFile(uintptr(fd), t.Table)
 	defer table.Close()
 	line, err := findLine(table, st.Mnt_id)
 	if err != nil {

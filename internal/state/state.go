@@ -18,7 +18,6 @@ package state
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -202,17 +201,30 @@ func (d *Dir) read(directory, name string) fields {
 	if err != nil {
 		return nil
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, largest))
+	defer unix.Close(fd)
+	text, err := readAll(fd)
 	if err != nil {
 		return nil
 	}
-	record, err := parse(string(text))
+	record, err := parse(text)
 	if err != nil {
 		return nil
 	}
 	return record
+}
+
+// readAll reads a record without the runtime's poller, which os.File would ask.
+func readAll(fd int) (string, error) {
+	var text []byte
+	var buffer [4096]byte
+	for len(text) < largest {
+		n, err := unix.Read(fd, buffer[:])
+		if n <= 0 || err != nil {
+			return string(text), err
+		}
+		text = append(text, buffer[:n]...)
+	}
+	return string(text), nil
 }
 
 // write puts a record in place as a whole, over one that is there.
