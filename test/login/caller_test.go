@@ -79,7 +79,9 @@ func TestNoWorkingDirectoryLeadsIntoSomebodyElsesTmp(t *testing.T) {
 			replace(t, "/etc/fuse.conf", func(before string) string { return before + "\nuser_allow_other\n" })
 			alice := startShell(t, "alice")
 			t.Cleanup(func() { forgetDirectories(t, alice) })
-			alice.run(t, prepare)
+			if got := alice.run(t, prepare+" && echo prepared"); !strings.Contains(got, "prepared") {
+				t.Fatalf("cannot prepare: %q", got)
+			}
 			for _, program := range programsToBob {
 				command := "'ls /tmp'"
 				if !strings.HasSuffix(program, "-c") {
