@@ -34,6 +34,7 @@ type Info struct {
 	Mode      uint32 // permission bits and setuid, setgid, sticky
 	UID, GID  uint32
 	MountRoot bool // a mount begins here
+	Removed   bool // no directory has it any more
 }
 
 // IsDir says that the file is a directory.
@@ -140,7 +141,7 @@ func Peek(f *os.File) (Info, error) { return stat(f, peek) }
 
 func stat(f *os.File, flags int) (Info, error) {
 	var st unix.Statx_t
-	const mask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID | unix.STATX_INO
+	const mask = unix.STATX_TYPE | unix.STATX_NLINK | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID | unix.STATX_INO
 	if err := unix.Statx(int(f.Fd()), "", flags, mask, &st); err != nil {
 		return Info{}, fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
 	}
@@ -151,6 +152,7 @@ func stat(f *os.File, flags int) (Info, error) {
 		UID:       st.Uid,
 		GID:       st.Gid,
 		MountRoot: st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
+		Removed:   st.Mask&unix.STATX_NLINK != 0 && st.Nlink == 0,
 	}, nil
 }
 

@@ -32,7 +32,7 @@ type Occupant int
 const (
 	Host   Occupant = iota // what the host has there, or what is none of ours
 	Own                    // this user's instance, or this very bind
-	Others                 // another user's instance
+	Others                 // another user's instance, or one of the user's own that was removed
 )
 
 // Origin is the mount namespace that the login process comes from.

@@ -132,8 +132,10 @@ func (o *observer) lookAtCaller(pl *place, target, base string) error {
 	switch {
 	case !ours:
 		return nil
-	case uid == o.uid:
+	case uid == o.uid && !pl.caller.Removed:
 		pl.facts.Caller = plan.Own
+	case uid == o.uid:
+		pl.facts.Caller = plan.Others // nothing can be made in it: a new one takes its place
 	default:
 		pl.facts.Caller = plan.Others
 		o.strayed[uid] = true

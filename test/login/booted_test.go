@@ -53,3 +53,21 @@ func hostMounts(t *testing.T) string {
 	}
 	return strings.Join(kept, "")
 }
+
+// withoutManagers has no user manager started: a logout is complete at once then, and
+// not ten seconds later.
+func withoutManagers(t *testing.T) {
+	t.Helper()
+	if !booted {
+		return
+	}
+	replace(t, "/etc/pam.d/common-session", func(before string) string {
+		var kept []string
+		for line := range strings.Lines(before) {
+			if !strings.Contains(line, "pam_systemd.so") {
+				kept = append(kept, line)
+			}
+		}
+		return strings.Join(kept, "")
+	})
+}
