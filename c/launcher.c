@@ -31,10 +31,10 @@
 
 #define LIBRARY "gotmpns-session.so"
 #define ENTRY "gotmpns_session_serve"
-/* The Go runtime reserves address space in large pieces before it starts. */
+/* The Go runtime reserves address space in large pieces before it starts: with 768 MiB it does. */
 #define ADDRESS_SPACE_NEEDED ((rlim_t)1 << 30)
-/* Its heap, and the stacks of its threads. */
-#define DATA_NEEDED ((rlim_t)256 << 20)
+/* Its heap, and the stacks of its threads: it starts with 96 MiB. */
+#define DATA_NEEDED ((rlim_t)192 << 20)
 /* Longer than the longest timeout of the module: no worker lives longer. */
 #define LIFETIME 660u /* seconds */
 
@@ -137,7 +137,7 @@ static void set_limits(void)
 		       "and cannot be raised; 1 GiB is needed");
 	if (raise_limit(RLIMIT_DATA, RLIM_INFINITY) < DATA_NEEDED)
 		refuse("the limit on data (RLIMIT_DATA) of the login process is too low and "
-		       "cannot be raised; 256 MiB are needed");
+		       "cannot be raised; 192 MiB are needed");
 }
 
 /* A user may start a setuid program with a low priority: others wait for what this makes. */

@@ -63,8 +63,9 @@ func TestNoBroker(t *testing.T) {
 		"a file":       func(t *testing.T, path string) { must(t, os.WriteFile(path, nil, 0o600)) },
 		"nobody":       func(t *testing.T, path string) { must(t, listen(t, path).Close()) },
 		"a full queue": fillQueue,
-		"another user's": func(t *testing.T, path string) {
-			cmd := exec.Command("setpriv", "--reuid=bob", "--clear-groups", "socat", "UNIX-LISTEN:"+path+",type=5,unlink-close=0", "-")
+		"another user's": func(t *testing.T, path string) { // who would refuse the login
+			cmd := exec.Command("setpriv", "--reuid=bob", "--clear-groups", "socat", "UNIX-LISTEN:"+path+",type=5,unlink-close=0",
+				"EXEC:"+dirOf(path)+"/refuses,nofork")
 			must(t, os.Chmod(dirOf(path), 0o777))
 			must(t, cmd.Start())
 			t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
@@ -80,6 +81,7 @@ func TestNoBroker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, b *bench) {
 				path := b.conf + "/broker.sock"
+				b.fake("refuses")
 				prepare(t, path)
 				b.service("socket=" + path + " worker=" + b.build + "/gotmpns-worker")
 				b.private("alice", "open") // one line in the log: nobody was waited for

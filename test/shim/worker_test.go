@@ -34,9 +34,10 @@ func TestBrokenWorkers(t *testing.T) {
 	}
 	for mode, why := range broken {
 		t.Run(mode, func(t *testing.T) {
-			each(t, func(_ *testing.T, b *bench) {
+			each(t, func(t *testing.T, b *bench) {
 				b.fake(mode)
 				b.refused(why, "open")
+				await(t, "the worker has ended", func() bool { return len(b.workers()) == 0 })
 			})
 		})
 	}
