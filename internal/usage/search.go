@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -137,7 +138,7 @@ func (s *search) process(name string) error {
 		return err
 	}
 	main, err := s.look(task{pid, name}, 0)
-	if err != nil {
+	if err != nil || s.isElsewhere(main) {
 		return err
 	}
 	var st unix.Stat_t
@@ -151,6 +152,14 @@ func (s *search) process(name string) error {
 		return err
 	})
 	return s.unless(err, pid)
+}
+
+// isElsewhere says that a namespace is known for a session of a user whose instances
+// are not looked for. Most processes of a full host are in one; no more is asked about
+// them.
+func (s *search) isElsewhere(number uint64) bool {
+	uid, ok := s.known(number)
+	return ok && !slices.ContainsFunc(s.trees, func(tree located) bool { return tree.UID == uid || tree.UID == NoUID })
 }
 
 // unless makes an error of what is not the end of the process.
@@ -173,6 +182,9 @@ func (s *search) look(t task, except uint64) (uint64, error) {
 	number, err := s.number(t)
 	if err != nil || number == except {
 		return number, s.unless(err, t.pid)
+	}
+	if s.isElsewhere(number) {
+		return number, nil
 	}
 	sp, err := s.space(t, number)
 	if err == nil {
