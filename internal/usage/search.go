@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +19,9 @@ type search struct {
 
 	trees   []located
 	uses    []Use
+	devices map[uint64]bool // of the trees
+	uids    map[uint32]bool
+	byID    map[fileID]int
 	spaces  map[uint64]*space        // by number; held open
 	current map[uint64]bool          // what is remembered and still there
 	places  map[place]int            // in which tree a directory lies; -1: in none
@@ -52,6 +54,17 @@ func statx(dir int, path string, flags int) (unix.Statx_t, error) {
 	const mask = unix.STATX_TYPE | unix.STATX_INO | unix.STATX_MNT_ID
 	err := unix.Statx(dir, path, flags|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, mask, &st)
 	return st, err
+}
+
+// setTrees says what is looked for.
+func (s *search) setTrees(trees []located) {
+	s.trees, s.uses = trees, make([]Use, len(trees))
+	s.devices, s.uids, s.byID = map[uint64]bool{}, map[uint32]bool{}, map[fileID]int{}
+	for i, tree := range trees {
+		s.devices[tree.id.device] = true
+		s.uids[tree.UID] = true
+		s.byID[tree.id] = i
+	}
 }
 
 func (s *search) close() {
@@ -159,7 +172,7 @@ func (s *search) process(name string) error {
 // them.
 func (s *search) isElsewhere(number uint64) bool {
 	uid, ok := s.known(number)
-	return ok && !slices.ContainsFunc(s.trees, func(tree located) bool { return tree.UID == uid || tree.UID == NoUID })
+	return ok && !s.uids[uid] && !s.uids[NoUID]
 }
 
 // unless makes an error of what is not the end of the process.
@@ -237,7 +250,7 @@ func (s *search) directories(t task, sp *space) error {
 }
 
 func (s *search) directory(t task, name string, st unix.Statx_t) error {
-	if !s.onDevice(idOf(st)) {
+	if !s.devices[idOf(st).device] {
 		return nil
 	}
 	at := place{idOf(st), st.Mnt_id}
@@ -258,15 +271,6 @@ func (s *search) directory(t task, name string, st unix.Statx_t) error {
 	return nil
 }
 
-func (s *search) onDevice(id fileID) bool {
-	for _, tree := range s.trees {
-		if tree.id.device == id.device {
-			return true
-		}
-	}
-	return false
-}
-
 // climb goes up from a directory, on its own file system, until it is in a tree. It
 // returns the index of that, or -1, and closes fd.
 func (s *search) climb(fd int) (int, error) {
@@ -278,13 +282,11 @@ func (s *search) climb(fd int) (int, error) {
 			return -1, err
 		}
 		at := place{idOf(st), st.Mnt_id}
-		if at == below || !s.onDevice(at.fileID) {
+		if at == below || !s.devices[at.device] {
 			return -1, nil
 		}
-		for i, tree := range s.trees {
-			if tree.id == at.fileID {
-				return i, nil
-			}
+		if i, ok := s.byID[at.fileID]; ok {
+			return i, nil
 		}
 		if s.stop() {
 			return -1, ErrStopped
