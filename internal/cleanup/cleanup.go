@@ -103,11 +103,12 @@ type Cleaner struct {
 	opened []interface{ Close() }
 	kept   []uint32
 	booted func() time.Time
+	young  time.Duration // for a base
 }
 
 // New makes a cleaner.
 func New(o Options) (*Cleaner, error) {
-	c := &Cleaner{store: instance.NewStore(o.View, o.Records), booted: bootTime}
+	c := &Cleaner{store: instance.NewStore(o.View, o.Records), booted: bootTime, young: time.Minute}
 	if o.Finder == nil {
 		var err error
 		if o.Finder, err = usage.New(); err != nil {
@@ -304,6 +305,9 @@ func (c *Cleaner) orphans(place instance.Target, private policy.Private, kinds [
 	}
 	booted := c.booted()
 	for _, o := range orphans {
+		if time.Since(o.Made) < c.young {
+			continue // a login may be about to record it
+		}
 		kind := OrphanedBase
 		if o.Made.Before(booted) {
 			kind = OldBase
@@ -363,9 +367,24 @@ func (c *Cleaner) unused(due []Due) ([]Due, error) {
 // process uses it, though no session does: nobody reports when that process ends.
 func (c *Cleaner) Kept() []uint32 { return c.kept }
 
+// treesAtOnce bounds how many directories are open for one search.
+const treesAtOnce = 500
+
 // uses says which of these some process uses. One that cannot be opened is used, as
 // far as anybody knows.
 func (c *Cleaner) uses(due []Due) ([]bool, error) {
+	used := make([]bool, 0, len(due))
+	for some := range slices.Chunk(due, treesAtOnce) {
+		these, err := c.usesSome(some)
+		if err != nil {
+			return nil, err
+		}
+		used = append(used, these...)
+	}
+	return used, nil
+}
+
+func (c *Cleaner) usesSome(due []Due) ([]bool, error) {
 	used := make([]bool, len(due))
 	var trees []usage.Tree
 	var which []int
@@ -473,12 +492,14 @@ func (c *Cleaner) giveBack(retired []Due, used []bool) (errs error) {
 		if !d.fresh || used != nil && !used[i] {
 			continue
 		}
+		// Without the lock, a login that is making a new one could take this for the
+		// instance of another user, and set it aside.
 		unlock, err := c.lock(d)
-		if err != nil {
-			unlock = func() {} // it is not needed for this: nothing is replaced
+		if err == nil {
+			err = d.base.GiveBack(d.entry)
+			unlock()
 		}
-		errs = errors.Join(errs, d.base.GiveBack(d.entry))
-		unlock()
+		errs = errors.Join(errs, err)
 	}
 	return errs
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -60,15 +61,7 @@ func (h *host) instance(owner instance.Owner) string {
 	return path
 }
 
-func (h *host) base() string {
-	h.Helper()
-	bases, err := filepath.Glob(h.target + "/gotmpns-*")
-	must(h.T, err)
-	if len(bases) != 1 {
-		h.Fatalf("the bases are %q", bases)
-	}
-	return bases[0]
-}
+func (h *host) base() string { return h.target + "/" + h.records.Base(h.target) }
 
 // session records one that this process has opened.
 func (h *host) session(uid uint32) (name string) {
@@ -299,9 +292,14 @@ func TestTheOtherKinds(t *testing.T) {
 		must(t, os.Mkdir(name, mode))
 	}
 	must(t, os.Mkdir(orphan+"/1000", 0o700))
+	must(t, os.Mkdir(h.target+"/gotmpns-deadbeef", 0o700))
+	_, err := h.records.SetBase("/another/name/for/it", "", "gotmpns-deadbeef")
+	must(t, err)
 	h.private.Cleanup = policy.AtBoot
 	c := h.cleaner()
 	h.want(h.find(c, Always...))
+	h.want(h.find(c, OrphanedBase)) // a login may be about to record it
+	c.young = 0
 	for kind, path := range map[Kind]string{Aside: aside, OrphanedBase: orphan} {
 		h.want(h.remove(c, h.find(c, kind)), path)
 	}
@@ -316,7 +314,7 @@ func TestTheOtherKinds(t *testing.T) {
 	h.want(h.remove(c, h.find(c, UnknownUser)), unknown)
 	left, err := filepath.Glob(h.target + "/*")
 	must(t, err)
-	if len(left) != 3 {
+	if len(left) != 4 {
 		t.Errorf("left are %q; the base is %s", left, base)
 	}
 }
@@ -333,6 +331,44 @@ func TestOneCleanUpAtATime(t *testing.T) {
 	h.remove(first, due)
 	first.Close()
 	h.find(second, Always...)
+}
+
+// A login that takes long, because its user has stopped it, keeps the instance, and the
+// clean-up does not wait for it for long.
+func TestALoginThatHoldsTheLock(t *testing.T) {
+	h := newHost(t)
+	h.instance(alice)
+	bobs := h.instance(bob)
+	unlock, err := h.records.LockUser(alice.UID, 0)
+	must(t, err)
+	c := h.cleaner()
+	removed, err := c.Remove(h.find(c, Always...))
+	if !errors.Is(err, state.ErrBusy) {
+		t.Errorf("got %v", err)
+	}
+	h.want(removed, bobs)
+	h.wantNames("1000 1000.user")
+	unlock()
+	h.remove(c, h.find(c, Always...))
+	h.wantNames("")
+}
+
+// More than one search is needed for these.
+func TestManyInstances(t *testing.T) {
+	h := newHost(t)
+	h.instance(alice)
+	for i := range 2*treesAtOnce + 1 {
+		must(t, os.MkdirAll(h.base()+"/"+strconv.Itoa(2000+i)+"/file", 0o700))
+	}
+	used := exec.Command("sleep", "1000")
+	used.Dir = h.base() + "/" + strconv.Itoa(2000+2*treesAtOnce)
+	must(t, used.Start())
+	defer func() { _ = used.Process.Kill(); _ = used.Wait() }()
+	c := h.cleaner()
+	if removed := h.remove(c, h.find(c, Always...)); len(removed) != 2*treesAtOnce+1 {
+		t.Errorf("%d were removed", len(removed))
+	}
+	h.wantNames(filepath.Base(used.Dir))
 }
 
 // When there is no time left, everything is as it was.
@@ -458,6 +494,7 @@ func TestABaseOfBeforeTheBoot(t *testing.T) {
 	orphan := h.target + "/gotmpns-0123abcd"
 	must(t, os.MkdirAll(orphan+"/1000/.X11-unix", 0o700))
 	c := h.cleaner()
+	c.young = 0
 	h.want(h.find(c, Always...))
 	c.booted = func() time.Time { return time.Now().Add(time.Hour) }
 	h.want(h.remove(c, h.find(c, Always...)), orphan)

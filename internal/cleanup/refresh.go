@@ -57,6 +57,9 @@ func (c *Cleaner) mountPoints() map[uint32][]string {
 	points := map[uint32][]string{}
 	seen := map[uint64]bool{}
 	for _, session := range c.Records.Sessions() {
+		if c.Stop() {
+			break
+		}
 		var st unix.Stat_t
 		if !session.Lives() || unix.Stat("/proc/"+strconv.Itoa(session.PID)+"/ns/mnt", &st) != nil || seen[st.Ino] {
 			continue

@@ -115,8 +115,12 @@ func sweep(records *state.Dir) {
 	}
 }
 
-// userExists says whether the name service knows a uid; an error is no answer.
+// userExists says whether the name service knows a uid; an error is no answer. Without
+// the C library only the users in /etc/passwd would be known.
 func userExists(uid uint32) (bool, error) {
+	if !isFull {
+		return false, fmt.Errorf("cannot ask the name service for uid %d: %s is missing", uid, fullPath)
+	}
 	_, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
 	if errors.As(err, new(user.UnknownUserIdError)) {
 		return false, nil

@@ -3,9 +3,9 @@ package instance
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -273,33 +273,38 @@ func (s *Store) EachInUse(target Target, configured string, use func(owner Owner
 	return err
 }
 
-// Orphans lists the bases on a target's own file system that are not the recorded one:
-// nobody gets an instance in them any more.
+// Orphans lists the bases on a target's own file system that are not recorded, for
+// whichever target: nobody gets an instance in them any more.
 func (s *Store) Orphans(target Target) ([]Orphan, error) {
 	dir, err := mountfd.ReadDir(target.Dir, ".")
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list %s: %w", target.Path, err)
-	}
-	recorded := ""
-	if b, err := s.existingBase(target, ""); err == nil && b.dir != nil {
-		recorded = path.Base(b.dir.Name())
-		b.dir.Close()
+	// Two targets can be one directory.
+	recorded := map[string]bool{}
+	for _, name := range s.state.Bases() {
+		recorded[name] = true
 	}
 	var orphans []Orphan
-	for _, name := range names {
-		if !isBaseName(name) || name == recorded {
-			continue
+	for {
+		// Users can have a million files in a target.
+		names, err := dir.Readdirnames(1024)
+		for _, name := range names {
+			if !isBaseName(name) || recorded[name] {
+				continue
+			}
+			if made, ok := asBase(target, name); ok {
+				orphans = append(orphans, Orphan{Path: target.Path + "/" + name, Name: name, Made: made})
+			}
 		}
-		if made, ok := asBase(target, name); ok {
-			orphans = append(orphans, Orphan{Path: target.Path + "/" + name, Name: name, Made: made})
+		if errors.Is(err, io.EOF) {
+			return orphans, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot list %s: %w", target.Path, err)
 		}
 	}
-	return orphans, nil
 }
 
 // Orphan is a base that no record leads to.

@@ -19,6 +19,9 @@ type search struct {
 
 	trees   []located
 	uses    []Use
+	devices map[uint64]bool // of the trees
+	uids    map[uint32]bool
+	byID    map[fileID]int
 	spaces  map[uint64]*space        // by number; held open
 	current map[uint64]bool          // what is remembered and still there
 	places  map[place]int            // in which tree a directory lies; -1: in none
@@ -51,6 +54,17 @@ func statx(dir int, path string, flags int) (unix.Statx_t, error) {
 	const mask = unix.STATX_TYPE | unix.STATX_INO | unix.STATX_MNT_ID
 	err := unix.Statx(dir, path, flags|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, mask, &st)
 	return st, err
+}
+
+// setTrees says what is looked for.
+func (s *search) setTrees(trees []located) {
+	s.trees, s.uses = trees, make([]Use, len(trees))
+	s.devices, s.uids, s.byID = map[uint64]bool{}, map[uint32]bool{}, map[fileID]int{}
+	for i, tree := range trees {
+		s.devices[tree.id.device] = true
+		s.uids[tree.UID] = true
+		s.byID[tree.id] = i
+	}
 }
 
 func (s *search) close() {
@@ -137,7 +151,7 @@ func (s *search) process(name string) error {
 		return err
 	}
 	main, err := s.look(task{pid, name}, 0)
-	if err != nil {
+	if err != nil || s.isElsewhere(main) {
 		return err
 	}
 	var st unix.Stat_t
@@ -151,6 +165,14 @@ func (s *search) process(name string) error {
 		return err
 	})
 	return s.unless(err, pid)
+}
+
+// isElsewhere says that a namespace is known for a session of a user whose instances
+// are not looked for. Most processes of a full host are in one; no more is asked about
+// them.
+func (s *search) isElsewhere(number uint64) bool {
+	uid, ok := s.known(number)
+	return ok && !s.uids[uid] && !s.uids[NoUID]
 }
 
 // unless makes an error of what is not the end of the process.
@@ -173,6 +195,9 @@ func (s *search) look(t task, except uint64) (uint64, error) {
 	number, err := s.number(t)
 	if err != nil || number == except {
 		return number, s.unless(err, t.pid)
+	}
+	if s.isElsewhere(number) {
+		return number, nil
 	}
 	sp, err := s.space(t, number)
 	if err == nil {
@@ -225,7 +250,7 @@ func (s *search) directories(t task, sp *space) error {
 }
 
 func (s *search) directory(t task, name string, st unix.Statx_t) error {
-	if !s.onDevice(idOf(st)) {
+	if !s.devices[idOf(st).device] {
 		return nil
 	}
 	at := place{idOf(st), st.Mnt_id}
@@ -246,15 +271,6 @@ func (s *search) directory(t task, name string, st unix.Statx_t) error {
 	return nil
 }
 
-func (s *search) onDevice(id fileID) bool {
-	for _, tree := range s.trees {
-		if tree.id.device == id.device {
-			return true
-		}
-	}
-	return false
-}
-
 // climb goes up from a directory, on its own file system, until it is in a tree. It
 // returns the index of that, or -1, and closes fd.
 func (s *search) climb(fd int) (int, error) {
@@ -266,13 +282,11 @@ func (s *search) climb(fd int) (int, error) {
 			return -1, err
 		}
 		at := place{idOf(st), st.Mnt_id}
-		if at == below || !s.onDevice(at.fileID) {
+		if at == below || !s.devices[at.device] {
 			return -1, nil
 		}
-		for i, tree := range s.trees {
-			if tree.id == at.fileID {
-				return i, nil
-			}
+		if i, ok := s.byID[at.fileID]; ok {
+			return i, nil
 		}
 		if s.stop() {
 			return -1, ErrStopped

@@ -225,8 +225,8 @@ func (s *search) isSpent(sp *space, now time.Duration) bool {
 
 func (s *search) inBase(m mount) location {
 	for _, base := range s.bases {
-		// Compared without a conversion to strings that stay: most lines end here.
-		if string(m.device) != base.device || !strings.HasPrefix(string(m.root), base.path) {
+		// Most lines end here: nothing is copied.
+		if string(m.device) != base.device || len(m.root) < len(base.path) || string(m.root[:len(base.path)]) != base.path {
 			continue
 		}
 		if at := (location{string(m.device), string(m.root)}); at != base && base.has(at) {

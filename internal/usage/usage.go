@@ -124,13 +124,15 @@ func (f *Finder) search(trees []Tree, known Known, stop func() bool) (uses []Use
 			err = errors.Join(err, home)
 		}
 	}()
-	s := &search{Finder: f, known: known, stop: stop, uses: make([]Use, len(trees)),
+	s := &search{Finder: f, known: known, stop: stop,
 		spaces: map[uint64]*space{}, places: map[place]int{}, spent: map[uint32]time.Duration{}}
 	defer s.close()
-	if s.trees, err = f.locate(trees); err != nil {
+	located, err := f.locate(trees)
+	if err != nil {
 		return nil, err
 	}
-	for _, t := range s.trees {
+	s.setTrees(located)
+	for _, t := range located {
 		f.remember(t.base())
 	}
 	if err := s.processes(); err != nil {

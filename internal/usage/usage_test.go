@@ -129,7 +129,7 @@ func program(t *testing.T) string {
 	return path
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -138,13 +138,13 @@ func must(t *testing.T, err error) {
 
 // field is a base with the instances of two users, and a finder.
 type field struct {
-	*testing.T
+	testing.TB
 	dir    string
 	finder *Finder
 	trees  []Tree
 }
 
-func newField(t *testing.T) *field {
+func newField(t testing.TB) *field {
 	t.Helper()
 	if os.Getenv("GOTMPNS_DISPOSABLE") != "1" {
 		t.Skip("needs the disposable root: run make test")
@@ -152,7 +152,7 @@ func newField(t *testing.T) *field {
 	finder, err := New()
 	must(t, err)
 	t.Cleanup(finder.Close)
-	f := &field{T: t, dir: t.TempDir(), finder: finder}
+	f := &field{TB: t, dir: t.TempDir(), finder: finder}
 	must(t, os.Chmod(filepath.Dir(f.dir), 0o755))
 	for _, dir := range []string{"base/1000/sub", "base/10001", "base/1000 1", "else/where"} {
 		must(t, os.MkdirAll(filepath.Join(f.dir, dir), 0o755))
@@ -168,7 +168,7 @@ func (f *field) path(name string) string { return filepath.Join(f.dir, name) }
 func (f *field) add(name string, uid uint32) {
 	f.Helper()
 	fd, err := unix.Open(f.path(name), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	must(f.T, err)
+	must(f.TB, err)
 	dir := os.NewFile(uintptr(fd), name)
 	f.Cleanup(func() { dir.Close() })
 	f.trees = append(f.trees, Tree{dir, uid})
@@ -180,7 +180,12 @@ func never() bool { return false }
 func (f *field) want(names ...string) {
 	f.Helper()
 	uses, err := f.finder.Uses(f.trees, Nobodys, never)
-	must(f.T, err)
+	must(f.TB, err)
+	f.compare(uses, names)
+}
+
+func (f *field) compare(uses []Use, names []string) {
+	f.Helper()
 	var got []string
 	for i, use := range uses {
 		if use.Any() {
@@ -247,20 +252,21 @@ func TestAnotherBase(t *testing.T) {
 	f.want("1002")
 }
 
-// What a caller knows is not looked at, and counts for the user whose it is.
+// What a caller knows counts for the user whose it is.
 func TestKnownNamespaces(t *testing.T) {
 	f := newField(t)
-	process(t, own, "private")
+	process(t, own, "private", "bind="+f.path("base/1000")+"="+f.path("else"))
 	mine := number(t, "/proc/self/ns/mnt")
-	known := func(n uint64) (uint32, bool) { return 1001, n != mine }
-	uses, err := f.finder.Uses(f.trees, known, never)
-	must(t, err)
-	if uses[0].Any() || !uses[1].Any() {
-		t.Errorf("got %v", uses)
+	for uid, want := range map[uint32][]string{1000: {"1000"}, 1001: {"10001"}, 1002: nil} {
+		known := func(n uint64) (uint32, bool) { return uid, n != mine }
+		f.trees = f.trees[:2] // whose users are known
+		uses, err := f.finder.Uses(f.trees, known, never)
+		must(t, err)
+		f.compare(uses, want)
 	}
 }
 
-func number(t *testing.T, path string) uint64 {
+func number(t testing.TB, path string) uint64 {
 	t.Helper()
 	var st unix.Stat_t
 	must(t, unix.Stat(path, &st))
