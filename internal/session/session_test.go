@@ -309,9 +309,12 @@ func TestWhatASecondLoginJoins(t *testing.T) {
 			if second.Err != nil || second.Namespace == nil {
 				t.Fatalf("the second login gets no namespace: %v", second.Err)
 			}
+			// Where the host keeps its mounts to itself, a namespace misses later ones.
+			shared, err := m.resident.Host().IsShared(m.resident.Host().Root)
+			must(t, err)
 			joins := identity(t, second.Namespace) == identity(t, first)
-			if joins != c.joins {
-				t.Errorf("it joins: %v, want %v", joins, c.joins)
+			if joins != (c.joins && shared) {
+				t.Errorf("it joins: %v, want %v; the host's mounts are shared: %v", joins, c.joins, shared)
 			}
 			wantShown(t, m, second)
 		})
