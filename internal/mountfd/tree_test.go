@@ -182,10 +182,11 @@ func TestWhatAUserAnswersForIsNotAsked(t *testing.T) {
 	for name, lets := range map[string]string{"everyone is let in": everyone, "nobody else is let in": itsUser} {
 		t.Run(name, func(t *testing.T) {
 			top, tree := newTop(t)
-			stop(t, fuse(t, top+"/plain", top+"/users", lets, byAlice...))
+			server := fuse(t, top+"/plain", top+"/users", lets, byAlice...)
 			place, err := Open(tree.Root, top+"/users")
-			must(t, err)
+			must(t, err, SetPropagation(place, unix.MS_SHARED, false))
 			defer place.Close()
+			stop(t, server)
 			if err := tree.Trust(place); !errors.Is(err, ErrUsers) {
 				t.Errorf("error is %v", err)
 			}
