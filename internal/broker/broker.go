@@ -100,6 +100,7 @@ func (b *Broker) Serve(ctx context.Context, ready func()) error {
 	go b.run("the watcher", b.watcher.run)
 	go b.run("the cleaner", b.cleaner.run)
 	b.journal.every(ctx, time.Hour)
+	b.journal.saveEvery(ctx, 15*time.Second)
 	b.spawn(-1, ready)
 	var err error
 	select {
@@ -108,7 +109,7 @@ func (b *Broker) Serve(ctx context.Context, ready func()) error {
 	}
 	b.wait()
 	b.journal.summary()
-	return err
+	return errors.Join(err, b.journal.counters.Save())
 }
 
 // run carries out one of the parts, which returns only with an error.

@@ -15,6 +15,7 @@ import (
 
 	"gotmpns/internal/cleanup"
 	"gotmpns/internal/config"
+	"gotmpns/internal/counters"
 	"gotmpns/internal/exchange"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/session"
@@ -36,6 +37,7 @@ const durationsKept = 4096
 // level of debugging, a refusal at that of a notice.
 type journal struct {
 	structured bool
+	counters   *counters.Counters // since the host started; the rest is since the last summary
 
 	mu        sync.Mutex
 	logins    int
@@ -47,7 +49,7 @@ type journal struct {
 }
 
 func newJournal() *journal {
-	return &journal{structured: sd.Enabled(), refusals: map[string]int{}}
+	return &journal{structured: sd.Enabled(), counters: counters.Open(counters.Path), refusals: map[string]int{}}
 }
 
 func (j *journal) send(priority sd.Priority, event, message string, fields map[string]string) {
@@ -73,10 +75,12 @@ func (j *journal) login(r wire.Request, answer *session.Answer, took time.Durati
 	if answer.Err != nil {
 		fields["REASON"] = reason(answer.Err)
 		j.count(func() { j.refusals[fields["REASON"]]++ })
+		j.counters.Refusal(fields["REASON"])
 		j.send(sd.PriNotice, "refusal", fmt.Sprintf("%s: refused: %v", who, answer.Err), fields)
 		return
 	}
 	j.count(func() { j.logins++; j.sample(took) })
+	j.counters.Login(took)
 	j.send(sd.PriDebug, "login", who, fields)
 }
 
@@ -113,6 +117,7 @@ func reason(err error) string {
 // handedOver is for a login that a worker has to be asked for instead.
 func (j *journal) handedOver(err error) {
 	j.count(func() { j.handovers++ })
+	j.counters.HandedOver()
 	priority := sd.PriNotice
 	if errors.Is(err, view.ErrElsewhere) {
 		priority = sd.PriDebug
@@ -122,11 +127,28 @@ func (j *journal) handedOver(err error) {
 
 func (j *journal) cleaned(d cleanup.Due) {
 	j.count(func() { j.cleanups++ })
+	j.counters.Removed()
 	j.send(sd.PriInfo, "cleanup", "emptied "+d.Path, map[string]string{"UID": strconv.FormatUint(uint64(d.UID), 10)})
 }
 
 func (j *journal) problem(err error) {
 	j.send(sd.PriWarning, "problem", err.Error(), nil)
+}
+
+// saveEvery writes the counters now and then, for "gotmpns status --metrics".
+func (j *journal) saveEvery(ctx context.Context, interval time.Duration) {
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(interval):
+				if err := j.counters.Save(); err != nil {
+					j.problem(err)
+				}
+			}
+		}
+	}()
 }
 
 // every tells the summary now and then, where there is something to tell.

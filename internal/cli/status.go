@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gotmpns/internal/counters"
 	"gotmpns/internal/inventory"
 )
 
@@ -142,7 +143,11 @@ func showStatus(cmd *cobra.Command, name string, flags statusFlags) error {
 	case flags.json:
 		return printJSON(cmd.OutOrStdout(), statusOfInventory(inv))
 	case flags.metrics:
-		return printMetrics(cmd.OutOrStdout(), inv)
+		counted, err := counters.Read(counters.Path)
+		if err != nil && isRoot() {
+			return err
+		}
+		return printMetrics(cmd.OutOrStdout(), inv, counted)
 	}
 	if !isRoot() {
 		note(cmd.ErrOrStderr(), "this is what your own processes show; services and other users' sessions only root can see")

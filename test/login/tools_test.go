@@ -126,8 +126,12 @@ func TestSystemCheckSeesTheBroker(t *testing.T) {
 	if !strings.Contains(f.Advice, "systemctl restart gotmpns.service") {
 		t.Errorf("%+v", f)
 	}
+	before := logins(t)
 	mustRun(t, "systemctl", "restart", "gotmpns.service")
 	mustFind(t, "broker", "running")
+	if after := logins(t); after <= before || after == 0 {
+		t.Errorf("the broker has counted %d logins, and before its end %d", after, before)
+	}
 	mustRun(t, "systemctl", "kill", "--signal=KILL", "gotmpns.service")
 	settle(t, func() error {
 		asUser(t, "alice", "true")
@@ -138,6 +142,18 @@ func TestSystemCheckSeesTheBroker(t *testing.T) {
 	})
 	mustRun(t, "systemctl", "restart", "gotmpns.service")
 	mustNotFind(t, "broker-restarts", "")
+}
+
+// logins is what "gotmpns status --metrics" says of the broker.
+func logins(t *testing.T) (n int) {
+	t.Helper()
+	for line := range strings.Lines(runIn(t, "/", "gotmpns", "status", "--metrics")) {
+		if _, err := fmt.Sscanf(line, "gotmpns_logins_total %d", &n); err == nil {
+			return n
+		}
+	}
+	t.Error("status --metrics says nothing of logins")
+	return 0
 }
 
 // A unit that opens a session and has a sandbox below /tmp fails to start, as check says;
