@@ -49,14 +49,16 @@
 PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/gotmpns
-# Debian has a directory for each architecture, Fedora, SUSE and their kin have lib64.
-# clang does not know -print-multiarch, and has a vendor in its machine's name.
+# Where the system's own modules are: Debian has a directory for each architecture,
+# Fedora, SUSE and their kin have lib64, and where /usr is not merged it is below /lib.
+# A compiler for another architecture says which directory is Debian's for it; clang
+# does not know -print-multiarch, and has a vendor in its machine's name.
 ifndef PAMDIR
 PAMDIR := $(shell m=$$($(CC) -print-multiarch 2>/dev/null); \
   [ -n "$$m" ] || m=$$($(CC) -dumpmachine 2>/dev/null | sed -E 's/-(pc|unknown)-/-/; s/^i[3-6]86/i386/'); \
-  if [ -n "$$m" ] && [ -d "/usr/lib/$$m" ]; then echo "/usr/lib/$$m/security"; \
-  elif [ -d /usr/lib64/security ]; then echo /usr/lib64/security; \
-  else echo /usr/lib/security; fi)
+  for d in "/usr/lib/$$m" "/lib/$$m" /usr/lib64 /lib64; do \
+    [ ! -e "$$d/security/pam_unix.so" ] || { echo "$$d/security"; exit; }; done; \
+  if [ -d "/usr/lib/$$m" ] && [ -n "$$m" ]; then echo "/usr/lib/$$m/security"; else echo /usr/lib/security; fi)
 endif
 CONFDIR    ?= /etc/security
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
