@@ -9,6 +9,7 @@
 #   make host       boots such a system with the module in it, for you to try; as root
 #   make test-vm    SELinux, AppArmor, hard limits and quotas, in virtual machines; as root;
 #                   ten minutes or more, and not part of "make test"
+#   make test-old   builds in Debian 11 and has the tests of logins run there; as root
 #   make check      what needs no root: lint, build, go test ./...
 #   make fuzz       the fuzz targets, FUZZTIME each
 #   make bench      open_session beside pam_namespace, gotmpns run beside bwrap; writes
@@ -48,14 +49,16 @@
 PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/gotmpns
-# Debian has a directory for each architecture, Fedora, SUSE and their kin have lib64.
-# clang does not know -print-multiarch, and has a vendor in its machine's name.
+# Where the system's own modules are: Debian has a directory for each architecture,
+# Fedora, SUSE and their kin have lib64, and where /usr is not merged it is below /lib.
+# A compiler for another architecture says which directory is Debian's for it; clang
+# does not know -print-multiarch, and has a vendor in its machine's name.
 ifndef PAMDIR
 PAMDIR := $(shell m=$$($(CC) -print-multiarch 2>/dev/null); \
   [ -n "$$m" ] || m=$$($(CC) -dumpmachine 2>/dev/null | sed -E 's/-(pc|unknown)-/-/; s/^i[3-6]86/i386/'); \
-  if [ -n "$$m" ] && [ -d "/usr/lib/$$m" ]; then echo "/usr/lib/$$m/security"; \
-  elif [ -d /usr/lib64/security ]; then echo /usr/lib64/security; \
-  else echo /usr/lib/security; fi)
+  for d in "/usr/lib/$$m" "/lib/$$m" /usr/lib64 /lib64; do \
+    [ ! -e "$$d/security/pam_unix.so" ] || { echo "$$d/security"; exit; }; done; \
+  if [ -d "/usr/lib/$$m" ] && [ -n "$$m" ]; then echo "/usr/lib/$$m/security"; else echo /usr/lib/security; fi)
 endif
 CONFDIR    ?= /etc/security
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
@@ -89,13 +92,14 @@ PACKED = $(shell grep -qs GLIBC_ABI_DT_RELR "$$($(CC) -print-file-name=libc.so.6
   echo -Wl,-z,pack-relative-relocs)
 
 # For Go's own use of the C compiler. -trimpath maps paths itself, by options that do not
-# differ from directory to directory; link-time optimization it cannot do.
+# differ from directory to directory; link-time optimization it cannot do. The binding of
+# libpam takes for granted what older headers show with _GNU_SOURCE alone.
 NOT_FOR_CGO := -ffile-prefix-map=% -fdebug-prefix-map=% -fmacro-prefix-map=% -flto% -ffat-lto-objects
-CGO = CGO_ENABLED=1 CC='$(CC)' CGO_CFLAGS='$(filter-out $(NOT_FOR_CGO),$(CFLAGS))' CGO_LDFLAGS='$(filter-out $(NOT_FOR_CGO),$(LDFLAGS))'
+CGO = CGO_ENABLED=1 CC='$(CC)' CGO_CFLAGS='-D_GNU_SOURCE $(filter-out $(NOT_FOR_CGO),$(CFLAGS))' CGO_LDFLAGS='$(filter-out $(NOT_FOR_CGO),$(LDFLAGS))'
 # No commit in it: git refuses to tell root about the repository of somebody else.
 GO_BUILD = $(GO) build -trimpath -buildvcs=false
 
-.PHONY: help need-build need-dist need-lint need-sanitizers need-systems build install uninstall dist deb demo test test-system test-package test-vm host \
+.PHONY: help need-build need-dist need-lint need-sanitizers need-systems build install uninstall dist deb demo test test-system test-package test-vm test-old host \
   shim-tests check lint fmt fuzz cross bench setup clean FORCE
 
 build: need-build build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/gotmpns-full build/completions
@@ -120,9 +124,10 @@ build/pam_gotmpns.so: $(SHIM:%=build/%.o) c/pam_gotmpns.map
 	$(CC) $(CFLAGS) $(LDFLAGS) $(RELRO) -shared -Wl,--version-script=c/pam_gotmpns.map \
 	  -Wl,-z,defs -o $@ $(SHIM:%=build/%.o) -lpam
 
+# dlopen() has a library of its own before glibc 2.34.
 build/gotmpns-worker: c/launcher.c c/wire.h c/compat.h | need-build
 	@mkdir -p build
-	$(CC) $(STRICT) $(CFLAGS) $(HERE) $(HARDEN) -fPIE -pie $(LDFLAGS) $(RELRO) -o $@ c/launcher.c
+	$(CC) $(STRICT) $(CFLAGS) $(HERE) $(HARDEN) -fPIE -pie $(LDFLAGS) $(RELRO) -o $@ c/launcher.c -Wl,--as-needed -ldl
 
 build/gotmpns-session.so: FORCE | need-build
 	@mkdir -p build
@@ -248,6 +253,10 @@ test-package: deb
 	@for suite in bookworm trixie; do test/package/run $$suite || exit 1; done
 	@GO='$(GO)' test/package/same trixie $(DIST).tar.gz
 	@test/package/rpm $(DIST).tar.gz
+
+# Debian 11: an old C library and old headers.
+test-old: dist need-systems
+	@GO='$(GO)' test/host/old $(DIST).tar.gz
 
 host: build need-systems
 	@test "$$(id -u)" = 0 || { echo 'the system is booted in namespaces of its own: run "make host" as root' >&2; exit 1; }

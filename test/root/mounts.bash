@@ -141,4 +141,6 @@ make_root() {
 	pivot_root . .
 	umount --lazy .
 	cd /
+	# Programs may be elsewhere: Debian 11 can have a /bin of its own.
+	hash -r
 }
