@@ -129,13 +129,15 @@ func holdBy(t *testing.T, w way, user string) string {
 		defer close(ended)
 		w.run(t, user, printNamespace+" > "+ready+"; read line < "+gate)
 	}()
+	answer := read(t, ready)
+	// After what the way itself has registered, so before it: its files are needed till the end.
 	t.Cleanup(func() {
 		if _, err := opener.WriteString("end\n"); err != nil {
 			t.Error(err)
 		}
 		<-ended
 	})
-	return namespaceIn(t, read(t, ready))
+	return namespaceIn(t, answer)
 }
 
 // outFIFO is one more beside resultFIFO, which has one name for each test.

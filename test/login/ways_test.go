@@ -224,6 +224,7 @@ func runCron(t *testing.T, user, script string) string {
 	write(t, "/etc/cron.d/gotmpns-test", "@reboot "+user+" "+scriptFile(t, script)+" > "+fifo+" 2>&1\n")
 	_ = os.Remove("/run/crond.reboot")
 	if booted {
+		mustRun(t, "systemctl", "reset-failed", "cron.service") // many starts in a moment
 		mustRun(t, "systemctl", "restart", "cron.service")
 	} else {
 		stop := startProcess(t, "/usr/sbin/cron", "-f")
