@@ -144,8 +144,9 @@ bool worker_ask(const struct worker *worker, const struct request *request, stru
 		return false;
 	}
 	if (!receive_reply(worker->socket, reply)) {
-		set_reason(reason, "the worker ended without an answer; its own log line, if any, "
-				   "is in the journal; \"gotmpns check\" looks at the installation");
+		set_reason(reason, "the worker ended without an answer; a resource limit of the "
+				   "login process may be too low, or the installation incomplete "
+				   "(\"gotmpns check\" looks at it)");
 		return false;
 	}
 	return true;

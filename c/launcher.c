@@ -181,7 +181,10 @@ static void leave_cgroup(void)
 	root = open("/sys/fs/cgroup", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return;
-	/* As in fork(3): where the C library keeps the number of this thread, if that is known. */
+	/*
+	 * As in fork(3): where the C library keeps the number of this thread, if that is
+	 * known.  Eight bytes, which a 64-bit kernel writes for a 32-bit program, too.
+	 */
 	if (prctl(PR_GET_TID_ADDRESS, &args.child_tid) == 0)
 		args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
 	args.cgroup = (uint64_t)root;

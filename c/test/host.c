@@ -158,6 +158,38 @@ static void thread_open(void)
 	pthread_join(other, NULL);
 }
 
+static void *open_often(void *unused)
+{
+	pam_handle_t *handle = NULL;
+	int status = pam_start_confdir(service, user, &conversation, confdir, &handle);
+
+	(void)unused;
+	for (int i = 0; i < 10 && status == PAM_SUCCESS; i++) {
+		status = pam_open_session(handle, 0);
+		(void)pam_close_session(handle, 0);
+	}
+	(void)pam_end(handle, 0);
+	dprintf(report_fd, "thread=%d\n", status);
+	return NULL;
+}
+
+static void threads_open(void)
+{
+	static struct state before, after;
+	long n = strtol(next_word(), NULL, 10);
+	pthread_t threads[16];
+
+	state_take(&before);
+	for (long i = 0; i < n && i < 16; i++) {
+		if (pthread_create(&threads[i], NULL, open_often, NULL) != 0)
+			_exit(2);
+	}
+	for (long i = 0; i < n && i < 16; i++)
+		pthread_join(threads[i], NULL);
+	state_take(&after);
+	state_compare(&before, &after);
+}
+
 /* ---- signals ---- */
 
 static void reap_all(int number)
@@ -479,6 +511,7 @@ static const struct {
 	{"fork-open", open_in_child},
 	{"fork-close", close_in_child},
 	{"thread-open", thread_open},
+	{"threads-open", threads_open},
 	{"open-beside-wait", open_beside_wait},
 	{"open-beside-wall", open_beside_wall},
 	{"reap-all", reap_all_children},

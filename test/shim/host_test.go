@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -162,5 +164,52 @@ func TestAWorkingDirectoryOnFUSE(t *testing.T) {
 			want(t, string(out), "cwd=/\n")
 			b.journal.Says(t, "bob", "no reason given")
 		}
+	})
+}
+
+// A user may kill the processes of a setuid program of theirs, and so the intermediate
+// one, while the worker is still in the memory of the login process. The login waits for
+// it to leave.
+func TestAKilledIntermediate(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		if strings.HasSuffix(b.host, "sanitized") {
+			t.Skip("the sanitizers' run-time does not work under strace")
+		}
+		b.fakeFor("joins", 60)
+		trace := b.conf + "/trace"
+		cmd := exec.Command("strace", "-f", "-o", trace, "-e", "trace=clone,execve", "-e", "inject=execve:delay_enter=2000000:when=1",
+			b.host, b.conf, "test", "alice", "open")
+		var out strings.Builder
+		cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &out, &out
+		must(t, cmd.Start())
+		intermediate := regexp.MustCompile(`(?m)^(\d+) +clone\(.*CLONE_PIDFD`)
+		await(t, "the worker is being started", func() bool {
+			text, _ := os.ReadFile(trace)
+			match := intermediate.FindSubmatch(text)
+			if match == nil {
+				return false
+			}
+			pid, err := strconv.Atoi(string(match[1]))
+			must(t, err)
+			return syscall.Kill(pid, syscall.SIGKILL) == nil
+		})
+		must(t, cmd.Wait())
+		want(t, out.String(), success)
+		want(t, out.String(), "changed: namespace")
+		b.journal.Says(t, "alice", "private /tmp")
+	})
+}
+
+// Threads that open at the same time leave the process's limits as they were.
+func TestThreadsAtTheSameTime(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		b.fakeFor("joins", 60)
+		got := b.run("alice", "rlimit", "NOFILE", "100", "-", "threads-open", "8")
+		// A thread that has been joined may still be counted.
+		rest := strings.ReplaceAll(got, "changed: threads\n", "")
+		if strings.Contains(rest, "changed: ") || strings.Count(got, "thread=0\n") != 8 {
+			t.Error(got)
+		}
+		b.journal.Lines()
 	})
 }

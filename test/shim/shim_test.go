@@ -57,7 +57,7 @@ func each(t *testing.T, test func(t *testing.T, b *bench)) {
 			// Workers that the test has made to stay end before the look at what is left.
 			t.Cleanup(func() {
 				for _, worker := range b.workers() {
-					_ = worker.Kill()
+					_ = syscall.Kill(worker, syscall.SIGKILL)
 				}
 			})
 			test(t, b)
