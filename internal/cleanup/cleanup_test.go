@@ -329,7 +329,8 @@ func TestOneCleanUpAtATime(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	h.remove(first, due)
-	first.Close()
+	go func() { time.Sleep(time.Millisecond); first.Close() }()
+	second.Wait = time.Minute
 	h.find(second, Always...)
 }
 
