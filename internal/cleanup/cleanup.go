@@ -352,7 +352,7 @@ func fileOf(record string) string { return record[strings.LastIndexByte(record, 
 func (c *Cleaner) unused(due []Due) ([]Due, error) {
 	used, err := c.uses(due)
 	if err != nil {
-		return nil, err
+		used = slices.Repeat([]bool{true}, len(due)) // as far as anybody knows
 	}
 	var unused []Due
 	for i, d := range due {
@@ -362,7 +362,7 @@ func (c *Cleaner) unused(due []Due) ([]Due, error) {
 			c.kept = append(c.kept, d.UID)
 		}
 	}
-	return unused, nil
+	return unused, err
 }
 
 // Kept are the users of what [Cleaner.Find] or [Cleaner.FindUsers] has left out because a
