@@ -294,6 +294,12 @@ func TestAUsersShareOfTheTime(t *testing.T) {
 	f.finder.version++ // nothing is remembered
 	f.want("1000", "1000 1")
 	f.want("1000", "1000 1")
+	for _, was := range f.finder.seen {
+		if was.tooLong {
+			return
+		}
+	}
+	t.Error("the table would be read again each time")
 }
 
 // The thread that goes into other namespaces does not stay there, and nothing is
