@@ -89,6 +89,8 @@ type Options struct {
 	Known usage.Known
 	// Exists says whether the name service knows a uid; it is needed for UnknownUser.
 	Exists func(uid uint32) (bool, error)
+	// Wait is how long to wait for another clean-up at most.
+	Wait time.Duration
 	// Stop ends a pass early, which is no error: the rest is due another time. It is
 	// asked again and again, on several goroutines; nil means never.
 	Stop func() bool
@@ -219,7 +221,7 @@ func (c *Cleaner) findIn(private policy.Private, kinds []Kind, list lister) ([]D
 		return found, errors.Join(errs, err)
 	}
 	c.opened = append(c.opened, base)
-	if err := base.Lock(); err != nil {
+	if err := base.Lock(c.Wait); err != nil {
 		return found, errors.Join(errs, err)
 	}
 	entries, err := list(base, private)
@@ -350,7 +352,7 @@ func fileOf(record string) string { return record[strings.LastIndexByte(record, 
 func (c *Cleaner) unused(due []Due) ([]Due, error) {
 	used, err := c.uses(due)
 	if err != nil {
-		return nil, err
+		used = slices.Repeat([]bool{true}, len(due)) // as far as anybody knows
 	}
 	var unused []Due
 	for i, d := range due {
@@ -360,7 +362,7 @@ func (c *Cleaner) unused(due []Due) ([]Due, error) {
 			c.kept = append(c.kept, d.UID)
 		}
 	}
-	return unused, nil
+	return unused, err
 }
 
 // Kept are the users of what [Cleaner.Find] or [Cleaner.FindUsers] has left out because a

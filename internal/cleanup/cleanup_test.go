@@ -329,8 +329,11 @@ func TestOneCleanUpAtATime(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	h.remove(first, due)
-	first.Close()
+	closed := make(chan struct{})
+	time.AfterFunc(20*time.Millisecond, func() { first.Close(); close(closed) })
+	second.Wait = time.Minute
 	h.find(second, Always...)
+	<-closed
 }
 
 // A login that takes long, because its user has stopped it, keeps the instance, and the

@@ -1,10 +1,7 @@
 package cleanup
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -28,23 +25,14 @@ import (
 // as a FUSE file system, the mount is in the session alone: the cleaner sees an old empty
 // directory, and what is mounted on it would go with it.
 func (c *Cleaner) Refresh() error {
-	sockets, errs := c.boundPaths()
+	sockets, errs := boundPaths()
 	mounted := c.mountPoints()
 	for _, private := range c.Policy.Private {
 		if private.Kind == policy.Directory {
-			errs = errors.Join(errs, c.refresh(private, within(private.Target, sockets), mounted))
+			errs = errors.Join(errs, c.refresh(private, sockets, mounted))
 		}
 	}
 	return errs
-}
-
-func (c *Cleaner) boundPaths() ([]string, error) {
-	f, err := os.Open("/proc/1/net/unix")
-	if err != nil {
-		return nil, fmt.Errorf("cannot find out which sockets are in use: %w", err)
-	}
-	defer f.Close()
-	return boundPaths(f), nil
 }
 
 // pointsAtMost bounds how many mount points of one user are refreshed: there can be
@@ -84,21 +72,6 @@ func (c *Cleaner) isBelowTarget(path string) bool {
 	return false
 }
 
-// boundPaths reads the paths in /proc/net/unix (proc(5)): the eighth column, if
-// there is one that does not begin with @, which is no file.
-func boundPaths(table io.Reader) []string {
-	const before = 7
-	var paths []string
-	for lines := bufio.NewScanner(table); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) > before && strings.HasPrefix(fields[before], "/") {
-			_, path, _ := strings.Cut(lines.Text(), " /") // a path may have blanks in it
-			paths = append(paths, "/"+path)
-		}
-	}
-	return paths
-}
-
 // within returns what is below a target, by its path there.
 func within(target string, paths []string) []string {
 	var below []string
@@ -110,16 +83,18 @@ func within(target string, paths []string) []string {
 	return below
 }
 
-// refresh looks for the sockets in every instance, for the table of sockets does not
-// say whose they are.
-func (c *Cleaner) refresh(private policy.Private, sockets []string, mounted map[uint32][]string) error {
+func (c *Cleaner) refresh(private policy.Private, sockets, mounted map[uint32][]string) error {
 	place, err := instance.OpenTarget(c.View.Host, private.Target)
 	if err != nil {
 		return err
 	}
 	defer place.Dir.Close()
+	anybodys := within(private.Target, sockets[anyUID])
 	return c.store.EachInUse(place, private.Base, func(owner instance.Owner, inside *os.File) {
-		for _, path := range sockets {
+		if c.Stop() {
+			return
+		}
+		for _, path := range append(within(private.Target, sockets[owner.UID]), anybodys...) {
 			touch(inside, path, isSocket)
 		}
 		for _, path := range within(private.Target, mounted[owner.UID]) {

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -70,6 +71,9 @@ Nothing is removed while its user has a session or any process uses it.`,
 	return cmd
 }
 
+// brokerPass is how long the broker may be cleaning up, and a bit.
+const brokerPass = 70 * time.Second
+
 func clean(out io.Writer, path string, due []cleanup.Kind, dryRun bool) error {
 	if !isRoot() {
 		return needRoot("remove private directories")
@@ -90,7 +94,7 @@ func clean(out io.Writer, path string, due []cleanup.Kind, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	pass, err := cleanup.New(cleanup.Options{View: v, Records: records, Policy: p, Exists: userExists})
+	pass, err := cleanup.New(cleanup.Options{View: v, Records: records, Policy: p, Exists: userExists, Wait: brokerPass})
 	if err != nil {
 		return err
 	}

@@ -75,19 +75,25 @@ func (b *Base) Close() {
 var ErrBusy = errors.New("another clean-up is at work there")
 
 // Lock keeps other clean-ups out, until [Base.Close]: they would take a retired instance,
-// which may be given back, for the rest of a removal. Logins have nothing to do with it.
-func (b *Base) Lock() (err error) {
+// which may be given back, for the rest of a removal. It waits for another one for at
+// most that long, and is [ErrBusy] then. Logins have nothing to do with it.
+func (b *Base) Lock(wait time.Duration) (err error) {
 	if b.locked, err = mountfd.ReadDir(b.dir, "."); err != nil {
 		return err
 	}
-	err = unix.Flock(int(b.locked.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = ErrBusy
+	const pause = 10 * time.Millisecond
+	for end := time.Now().Add(wait); ; time.Sleep(pause) {
+		err = unix.Flock(int(b.locked.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("cannot lock %s: %w", b.dir.Name(), err)
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("cannot clean up %s: %w; try again", b.dir.Name(), ErrBusy)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("cannot clean up %s: %w", b.dir.Name(), err)
-	}
-	return nil
 }
 
 // Dir is the open base; it is the base's to close.

@@ -86,12 +86,13 @@ func (s *search) visit(t task, sp *space) error {
 	was, ok := s.seen[is.id]
 	if !ok || is.id == 0 || was.mounts != is.mounts || was.version != s.version {
 		var err error
+		before := s.spent[sp.owner]
 		if was, err = s.read(sp); err != nil {
 			return err
 		}
 		was.mounts = is.mounts
 		// What was too long because others of the user had taken the time is read again.
-		if is.id != 0 && !(was.tooLong && s.isSpent(sp, 0)) {
+		if is.id != 0 && !(was.tooLong && before > s.share/2) {
 			s.seen[is.id] = was
 		}
 	}

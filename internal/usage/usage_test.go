@@ -294,6 +294,12 @@ func TestAUsersShareOfTheTime(t *testing.T) {
 	f.finder.version++ // nothing is remembered
 	f.want("1000", "1000 1")
 	f.want("1000", "1000 1")
+	for _, was := range f.finder.seen {
+		if was.tooLong {
+			return
+		}
+	}
+	t.Error("the table would be read again each time")
 }
 
 // The thread that goes into other namespaces does not stay there, and nothing is
@@ -335,34 +341,60 @@ func TestASearchCanBeStopped(t *testing.T) {
 	}
 }
 
-// A FUSE server that does not answer is not waited for.
-func TestAFileSystemThatDoesNotAnswer(t *testing.T) {
-	f := newField(t)
+// bindfs mounts a directory of a user's by FUSE, until the test ends.
+func (f *field) bindfs(uid int) (mountpoint string, server *exec.Cmd) {
+	f.Helper()
 	if _, err := exec.LookPath("bindfs"); err != nil {
-		t.Skip("needs bindfs")
+		f.Skip("needs bindfs")
 	}
-	mountpoint := f.path("else/where")
-	must(t, os.Mkdir(f.path("source"), 0o755))
-	server := exec.Command("bindfs", "-f", "-o", "attr_timeout=0", f.path("source"), mountpoint)
-	must(t, server.Start())
-	defer func() {
+	source, mountpoint := f.path("source"), f.path("fuse")
+	for _, dir := range []string{source, mountpoint} {
+		must(f.TB, os.Mkdir(dir, 0o755))
+		must(f.TB, os.Chown(dir, uid, uid))
+	}
+	user := strconv.Itoa(uid)
+	server = exec.Command("setpriv", "--reuid="+user, "--regid="+user, "--clear-groups",
+		"bindfs", "-f", "-o", "attr_timeout=0", "--no-allow-other", source, mountpoint)
+	must(f.TB, server.Start())
+	f.Cleanup(func() {
 		_ = unix.Unmount(mountpoint, unix.MNT_DETACH)
 		_ = server.Process.Kill()
 		_ = server.Wait()
-	}()
-	for number(t, mountpoint) == 0 || !isMounted(t, mountpoint) {
+	})
+	for !isMounted(f.TB, mountpoint) {
 		runtime.Gosched()
 	}
-	process(t, own, "private", "bind="+f.path("base/1000")+"=/mnt",
-		"cd="+mountpoint, "root")
+	return mountpoint, server
+}
+
+// A FUSE server that does not answer is not waited for.
+func TestAFileSystemThatDoesNotAnswer(t *testing.T) {
+	f := newField(t)
+	mountpoint, server := f.bindfs(0)
+	process(t, own, "private", "bind="+f.path("base/1000")+"=/mnt", "cd="+mountpoint, "root")
 	must(t, server.Process.Signal(syscall.SIGSTOP))
 	f.want("1000")
 }
 
-func isMounted(t *testing.T, path string) bool {
+// On a user's FUSE, root may not even ask. That is no reason to know nothing.
+func TestAFileSystemThatRootMayNotEnter(t *testing.T) {
+	f := newField(t)
+	mountpoint, _ := f.bindfs(1000)
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, mountpoint, 0, unix.STATX_INO, &st); err == nil {
+		t.Fatal("root may enter it: this shows nothing")
+	}
+	process(t, users, "cd="+mountpoint)
+	process(t, users, "private", "bind="+f.path("base/1000")+"=/mnt", "cd="+mountpoint, "root")
+	f.want("1000")
+}
+
+// isMounted looks at devices, which also a FUSE that is not ours to enter gives.
+func isMounted(t testing.TB, path string) bool {
 	t.Helper()
-	var one, two unix.Stat_t
-	must(t, unix.Stat(path, &one))
-	must(t, unix.Stat(filepath.Dir(path), &two))
-	return one.Dev != two.Dev
+	one, err := statx(unix.AT_FDCWD, path, 0)
+	must(t, err)
+	two, err := statx(unix.AT_FDCWD, filepath.Dir(path), 0)
+	must(t, err)
+	return idOf(one).device != idOf(two).device
 }
