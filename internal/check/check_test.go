@@ -208,6 +208,10 @@ func TestWhatIsFound(t *testing.T) {
 			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
 			s.Mounts = table(t, sharedRoot+"21 20 8:2 / /home rw shared:2 - ext4 /dev/sda2 rw\n")
 		}, OK, ""},
+		{"", "a module that mounts, where targets are made mount points", func(s *System) {
+			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
+			s.Policy.MountPoints = policy.MakeMountPoints
+		}, OK, ""},
 		{"pam-mounts", "a module that mounts, with slave", func(s *System) {
 			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
 			s.Mounts, s.Policy.Propagation = table(t, sharedRoot+tmpOnTmpfs), policy.Slave
