@@ -39,7 +39,7 @@ tmpfiles.d, what is left of earlier sessions, and at programs that are known to
 clash. Nothing is changed.
 
 With --user, it also shows how each rule works out for a login of that user, and
-the plan that follows: what the module would tell the kernel. The plan needs root.
+the plan that follows: what would be done for that login. The plan needs root.
 With --all-users, it counts the users who get private directories, are exempt or
 would be refused, and names the rule.
 

@@ -1,5 +1,5 @@
-// Package inventory tells what there is now: the sessions that are open, the
-// instances of their users, and where on the host all of it is.
+// Package inventory lists the sessions that are open, the instances of their users,
+// and where they are on the host.
 //
 // [Take] is root's: it reads the records in /run/gotmpns and compares them with
 // the mount tables of the processes that they name. [Own] is everybody's: it has
