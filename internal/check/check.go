@@ -45,6 +45,7 @@ type System struct {
 	Defaults   bool // there is no file at ConfigPath, and need not be one
 	Policy     policy.Policy
 	ConfigErr  error
+	Refused    error    // why a login would be refused for a user to whom every table applies; nil: not known, too
 	NotSeen    []string // what could not be looked at, and why
 	Kernel     Kernel
 	Mounts     mounts.Table      // of the host; nil: not available

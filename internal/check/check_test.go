@@ -131,6 +131,11 @@ func TestWhatIsFound(t *testing.T) {
 		{"target-file", "target a file", func(s *System) { s.Targets["/tmp"] = Target{Mode: 0o644} }, Problem, "not a directory"},
 		{"target-owner", "target of a user", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, UID: 7, Mode: 0o1777} }, Problem, "belongs to uid 7"},
 		{"target-sticky", "no sticky bit", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, Mode: 0o777} }, Problem, "no sticky bit"},
+		{"login-refused", "what a login refuses", func(s *System) { s.Refused = errors.New("cannot make the base /x/y: no such file") }, Problem, "would be refused: cannot make the base /x/y"},
+		{"target-sticky", "what a login refuses, and is seen", func(s *System) {
+			s.Refused = errors.New("cannot keep instances in /tmp")
+			s.Targets["/tmp"] = Target{Directory: true, Mode: 0o777}
+		}, Problem, "no sticky bit"},
 		{"", "a base elsewhere", func(s *System) {
 			s.Targets["/tmp"] = Target{Directory: true, Mode: 0o777}
 			s.Policy.Private[0].Base = "/var/lib/x"
@@ -202,6 +207,10 @@ func TestWhatIsFound(t *testing.T) {
 		{"", "a module that mounts on a file system of its own", func(s *System) {
 			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
 			s.Mounts = table(t, sharedRoot+"21 20 8:2 / /home rw shared:2 - ext4 /dev/sda2 rw\n")
+		}, OK, ""},
+		{"", "a module that mounts, where targets are made mount points", func(s *System) {
+			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
+			s.Policy.MountPoints = policy.MakeMountPoints
 		}, OK, ""},
 		{"pam-mounts", "a module that mounts, with slave", func(s *System) {
 			s.set("common-session", debianCommon+ours+"session optional pam_mount.so\n")
@@ -409,7 +418,7 @@ func TestRulesSayWhy(t *testing.T) {
 	p.Exempt = []policy.Rule{rule("bob"), rule("uid<1000"), rule("service:cron"), rule("shell:/bin/sh")}
 	p.Private[0].For = []policy.Rule{rule("@students")}
 	p.Private = append(p.Private, policy.Private{Target: "/var/tmp", For: []policy.Rule{}})
-	p.Bind = []policy.Bind{{Target: "/etc/hosts"}}
+	p.Bind = []policy.Bind{{Target: "/etc/hosts"}, {Target: "/etc/issue", Except: []policy.Rule{rule("bob"), rule("alice")}}}
 	alice := policy.Subject{User: "alice", UID: 1000, Shell: "/bin/bash", Service: "sshd", Groups: []string{"students"}}
 	want := []Judged{
 		{"exempt", "bob", false, "the user is alice"},
@@ -419,6 +428,7 @@ func TestRulesSayWhy(t *testing.T) {
 		{"private /tmp", "@students", true, "alice is in the group students"},
 		{"private /var/tmp", "", false, "its list is empty, so it is for nobody"},
 		{"bind /etc/hosts", "", true, "it is for everybody who is not exempt"},
+		{"bind /etc/issue", "except alice", false, "the user is alice"},
 	}
 	if diff := cmp.Diff(want, Rules(p, alice)); diff != "" {
 		t.Error(diff)

@@ -136,10 +136,7 @@ func judgeMounters(s System, lines []pamconf.Line) []Finding {
 	if s.ConfigErr != nil || s.Mounts == nil || !s.cutsOff("/home") {
 		return nil
 	}
-	advice := "set propagation = \"auto\""
-	if plain, _ := s.carried(); plain != nil {
-		advice += ", and mount file systems of their own on " + strings.Join(plain, ", ") + " or on /home"
-	}
+	advice := "set propagation = \"auto\" and mount_points = \"make\", so that all mounts but those on the targets travel"
 	var findings []Finding
 	for _, l := range lines {
 		if !slices.Contains(mounters, path.Base(l.Module)) {

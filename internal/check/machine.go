@@ -125,10 +125,21 @@ func judgeFile(f File, advice string) []Finding {
 	return nil
 }
 
+// targets looks at each target and source by itself; what a login would refuse
+// beside that, it reports with the login's own words.
 func targets(s System) []Finding {
 	if s.ConfigErr != nil {
 		return nil
 	}
+	findings := judgeTargets(s)
+	if findings == nil && s.Refused != nil {
+		return []Finding{{"login-refused", Problem, "login", "a login to which every table of the configuration applies would be refused: " + s.Refused.Error(),
+			"correct the target or the table that it names; \"gotmpns check --user USER\" shows who is concerned", s.ConfigPath}}
+	}
+	return findings
+}
+
+func judgeTargets(s System) []Finding {
 	var findings []Finding
 	for _, p := range s.Policy.Private {
 		if f := judgeTarget(p, s.Targets[p.Target]); f.Text != "" {

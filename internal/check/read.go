@@ -19,6 +19,7 @@ import (
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/mounts"
 	"gotmpns/internal/pamconf"
+	"gotmpns/internal/session"
 	"gotmpns/internal/view"
 )
 
@@ -70,6 +71,11 @@ func (s *System) readHost() {
 		return
 	}
 	s.Leftovers = leftoversIn(inv)
+	if s.ConfigErr == nil {
+		if e, err := session.ExplainAll(s.ConfigPath); err == nil {
+			s.Refused = e.Err
+		}
+	}
 	s.readSessions(inv)
 	s.readOutside()
 }

@@ -33,10 +33,10 @@ func (s *System) readNames() {
 func rulesOf(p policy.Policy) []policy.Rule {
 	rules := slices.Clone(p.Exempt)
 	for _, private := range p.Private {
-		rules = append(rules, private.For...)
+		rules = slices.Concat(rules, private.For, private.Except)
 	}
 	for _, bind := range p.Bind {
-		rules = append(rules, bind.For...)
+		rules = slices.Concat(rules, bind.For, bind.Except)
 	}
 	return slices.DeleteFunc(rules, func(r policy.Rule) bool { return slices.Contains(policy.Default().Exempt, r) })
 }
@@ -106,7 +106,7 @@ func (s *System) homeOf(a localAccount) Home {
 
 func isPrivateFor(p policy.Policy, private policy.Private, s policy.Subject) bool {
 	matches := func(r policy.Rule) bool { return r.Matches(s) }
-	return !slices.ContainsFunc(p.Exempt, matches) && (private.For == nil || slices.ContainsFunc(private.For, matches))
+	return !slices.ContainsFunc(p.Exempt, matches) && private.IsFor(s)
 }
 
 // unitDirs are the directories of units, the ones that win last.

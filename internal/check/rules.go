@@ -19,18 +19,21 @@ type Judged struct {
 func Rules(p policy.Policy, s policy.Subject) []Judged {
 	judged := list("exempt", p.Exempt, s)
 	exempt := slices.ContainsFunc(judged, func(j Judged) bool { return j.Applies })
-	add := func(of string, rules []policy.Rule) {
-		if exempt {
+	add := func(of string, rules, except []policy.Rule) {
+		switch at := slices.IndexFunc(except, func(r policy.Rule) bool { return r.Matches(s) }); {
+		case exempt:
 			judged = append(judged, Judged{of, "", false, "the login is exempt"})
-			return
+		case at >= 0:
+			judged = append(judged, Judged{of, "except " + except[at].String(), false, except[at].Explain(s)})
+		default:
+			judged = append(judged, forList(of, rules, s)...)
 		}
-		judged = append(judged, forList(of, rules, s)...)
 	}
 	for _, private := range p.Private {
-		add("private "+private.Target, private.For)
+		add("private "+private.Target, private.For, private.Except)
 	}
 	for _, bind := range p.Bind {
-		add("bind "+bind.Target, bind.For)
+		add("bind "+bind.Target, bind.For, bind.Except)
 	}
 	return judged
 }

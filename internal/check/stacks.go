@@ -214,6 +214,9 @@ type Call struct {
 	Arguments pamconf.Arguments
 }
 
+// IsEnabled says whether any stack calls the module.
+func IsEnabled(s pamconf.Stacks) bool { return len(ourLines(s)) > 0 }
+
 // CallOf says how a service calls the module.
 func CallOf(s pamconf.Stacks, service string) Call {
 	c := Call{Service: service, File: s[service].Path}

@@ -110,7 +110,7 @@ type Cleaner struct {
 
 // New makes a cleaner.
 func New(o Options) (*Cleaner, error) {
-	c := &Cleaner{store: instance.NewStore(o.View, o.Records), booted: bootTime, young: time.Minute}
+	c := &Cleaner{store: instance.NewStore(o.View, o.Records), booted: bootTime, young: instance.YoungBase}
 	if o.Finder == nil {
 		var err error
 		if o.Finder, err = usage.New(); err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -37,9 +38,9 @@ func userAndCommand(cmd *cobra.Command, args []string) error {
 	before := cmd.ArgsLenAtDash()
 	switch {
 	case len(args) == 0 || before == 0:
-		return usage(fmt.Errorf("cannot tell for whom: name a user"), cmd)
+		return usage(errors.New("missing argument USER"), cmd)
 	case args[0] == "" || strings.Contains(args[0], "/"):
-		return usage(fmt.Errorf("cannot take %s for a user's name", printable(args[0])), cmd)
+		return usage(fmt.Errorf("cannot use %s as a user's name", printable(args[0])), cmd)
 	case before < 0 && len(args) > 1 || before > 1:
 		return usage(fmt.Errorf(`cannot use the argument %s: a command comes behind "--"`, printable(args[1])), cmd)
 	}

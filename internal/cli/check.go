@@ -39,7 +39,7 @@ tmpfiles.d, what is left of earlier sessions, and at programs that are known to
 clash. Nothing is changed.
 
 With --user, it also shows how each rule works out for a login of that user, and
-the plan that follows: what the module would tell the kernel. The plan needs root.
+the plan that follows: what would be done for that login. The plan needs root.
 With --all-users, it counts the users who get private directories, are exempt or
 would be refused, and names the rule.
 
@@ -159,12 +159,12 @@ func explainLogin(name string, call check.Call, system check.System) (*login, er
 	if err != nil {
 		return nil, err
 	}
-	l := &login{User: u.Username, Service: call.Service, Called: call.Called || len(system.Stacks) == 0}
+	l := &login{User: u.Username, Service: call.Service, Called: isCalled(call, system)}
 	request, err := requestOf(u, l.Service, configOf(call, system))
 	if err != nil {
 		return nil, err
 	}
-	if !l.Called {
+	if !call.Called {
 		l.Remarks = []string{notCalled(call)}
 	}
 	if !isRoot() {
@@ -186,6 +186,12 @@ func (l *login) fillRules(request wire.Request, system check.System, reason stri
 	}
 	l.Remarks = append(l.Remarks, "the plan is not shown: "+reason)
 	return err
+}
+
+// isCalled says whether a login is explained: its service calls the module, or none
+// does yet.
+func isCalled(call check.Call, system check.System) bool {
+	return call.Called || !check.IsEnabled(system.Stacks)
 }
 
 // notCalled says why a service's sessions stay as they are.
@@ -213,7 +219,7 @@ func (l *login) fill(e session.Explanation) {
 	case e.Err != nil:
 		l.Refused = e.Err.Error()
 	}
-	l.Outcome, l.Remarks = e.Plan.Outcome, e.Plan.Remarks
+	l.Outcome, l.Remarks = e.Plan.Outcome, append(l.Remarks, e.Plan.Remarks...)
 	for _, step := range e.Plan.Steps {
 		l.Steps = append(l.Steps, step.String())
 	}

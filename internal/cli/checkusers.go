@@ -58,7 +58,7 @@ func groupUsers(call check.Call, system check.System) ([]userGroup, error) {
 // outcomeFor says what a login of a user comes to. Only root learns of refusals
 // that depend on what is on disk.
 func outcomeFor(u listedUser, call check.Call, system check.System) (outcome, reason string) {
-	if !call.Called && len(system.Stacks) > 0 {
+	if !isCalled(call, system) {
 		return outcomeNothing, notCalled(call)
 	}
 	request, err := requestWith(&u.User, u.shell, call.Service, configOf(call, system))

@@ -27,18 +27,18 @@ func Main(args []string, out, errOut io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	return tell(root.Execute(), errOut)
+	return printError(root.Execute(), errOut)
 }
 
 // Stage carries out a later stage of "gotmpns run", where args, with the
 // program's name, are one's, and says whether they were; see [run.Continue].
 func Stage(args []string, errOut io.Writer) (status int, was bool) {
 	status, err, was := run.Continue(args)
-	return tell(runError(status, err), errOut), was
+	return printError(runError(status, err), errOut), was
 }
 
-// tell prints an error, and returns its exit status.
-func tell(err error, errOut io.Writer) int {
+// printError prints an error, and returns its exit status.
+func printError(err error, errOut io.Writer) int {
 	if err == nil {
 		return ExitOK
 	}
@@ -98,9 +98,9 @@ func noSubcommand(root *cobra.Command, args []string) error {
 	return err
 }
 
-// usage is an error of whoever typed the command.
+// usage is an error in the command line.
 func usage(err error, cmd *cobra.Command) error {
-	return &failure{err: err, status: ExitUsage, hint: fmt.Sprintf("%q says what there is", cmd.CommandPath()+" --help")}
+	return &failure{err: err, status: ExitUsage, hint: fmt.Sprintf("%q lists commands and options", cmd.CommandPath()+" --help")}
 }
 
 // failure is an error with an exit status, and advice where there is some.

@@ -169,7 +169,7 @@ func groupsOf(u *user.User) ([]uint32, error) {
 	return groups, nil
 }
 
-// shellOf asks for what os/user does not tell; empty: nobody knows.
+// shellOf returns the login shell, which os/user leaves out; empty: unknown.
 func shellOf(name string) string {
 	const path = "/usr/bin:/bin"
 	getent, err := find("getent", path)

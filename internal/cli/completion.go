@@ -20,10 +20,10 @@ services. "make install" puts all three where the shells look for them.`,
 		ValidArgs: shells,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage(errors.New("cannot tell for which shell: name one of bash, zsh and fish"), cmd)
+				return usage(errors.New("missing argument: bash, zsh or fish"), cmd)
 			}
 			if !slices.Contains(shells, args[0]) {
-				return usage(fmt.Errorf("cannot complete for %s: the shells are bash, zsh and fish", printable(args[0])), cmd)
+				return usage(fmt.Errorf("cannot complete for %s: supported shells are bash, zsh and fish", printable(args[0])), cmd)
 			}
 			return nil
 		},

@@ -17,7 +17,7 @@ func newEnter() *cobra.Command {
 	var flags trialFlags
 	cmd := &cobra.Command{
 		Use:   "enter [OPTIONS] USER [-- COMMAND [ARGUMENT...]]",
-		Short: "Get into a user's private view, as root",
+		Short: "Run a command in a user's mount namespace, as root",
 		Long: `Runs COMMAND (without one, a shell) where files look as they do to USER: in the
 mount namespace of the user's latest session or, where none is open, in one that
 is made as a login would make it. The options are for that case.
@@ -71,8 +71,8 @@ func enter(cmd *cobra.Command, name string, command []string, flags trialFlags) 
 	return become(command)
 }
 
-// become replaces this program by a command, so that nothing stands between the
-// command and whoever waits for it. Go opens everything close-on-exec.
+// become replaces this program by a command, so that signals, terminal and exit status
+// are the command's own. Go opens everything close-on-exec.
 func become(command []string) error {
 	if len(command) == 0 {
 		shell := cmp.Or(os.Getenv("SHELL"), "/bin/sh")

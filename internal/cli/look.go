@@ -19,7 +19,7 @@ import (
 )
 
 // takeInventory looks around: root sees everything, except in a container without
-// CAP_SYS_ADMIN, and anybody else what is one's own; notes say what could not be known.
+// CAP_SYS_ADMIN, and other users their own processes; notes say what could not be known.
 func takeInventory(cmd *cobra.Command) (inventory.Inventory, error) {
 	p, err := config.Load(config.DefaultPath)
 	if err != nil {
@@ -45,18 +45,18 @@ func isRoot() bool { return os.Geteuid() == 0 }
 func ownName() (string, error) {
 	u, err := user.LookupId(strconv.Itoa(os.Getuid()))
 	if err != nil {
-		return "", fmt.Errorf("cannot tell who you are: %w", err)
+		return "", fmt.Errorf("cannot find out who you are: %w", err)
 	}
 	return u.Username, nil
 }
 
-// account looks a user up, so that a slip is told from one who never logged in.
+// account looks a user up, so that a misspelled name is not taken for a user without sessions.
 func account(name string) (*user.User, error) {
 	u, err := user.Lookup(name)
 	var unknown user.UnknownUserError
 	switch {
 	case errors.As(err, &unknown):
-		return nil, hinted(fmt.Errorf("cannot find the user %s", printable(name)), "\"getent passwd\" lists who is known here")
+		return nil, hinted(fmt.Errorf("cannot find the user %s", printable(name)), "\"getent passwd\" lists the users")
 	case err != nil:
 		return nil, fmt.Errorf("cannot look up the user %s: %w", printable(name), err)
 	}
@@ -93,7 +93,7 @@ func needRoot(what string) error {
 	return hinted(fmt.Errorf("cannot %s: only root can", what), "run it as root, or with sudo")
 }
 
-// note tells what is worth knowing besides the result.
+// note prints a remark beside the result.
 func note(errOut io.Writer, text string) { fmt.Fprintln(errOut, "gotmpns: note: "+text) }
 
 // printable shows a name or a path as it is, and quoted where a terminal or a

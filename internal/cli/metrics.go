@@ -24,7 +24,7 @@ type metric struct {
 	samples                []sample
 }
 
-// printMetrics prints the inventory and what the broker has counted as OpenMetrics
+// printMetrics prints the inventory and the counters of the broker as OpenMetrics
 // text.
 func printMetrics(out io.Writer, inv inventory.Inventory, counted counters.Values) error {
 	for _, m := range append(inventoryMetrics(inv), brokerMetrics(counted)...) {

@@ -59,7 +59,7 @@ can ask for other users.`,
 	return cmd
 }
 
-// userAndFile tells the two apart: a user's name has no slash.
+// userAndFile tells user and file apart: a user's name has no slash.
 func userAndFile(args []string) (name, file string, err error) {
 	file = "/tmp"
 	switch {

@@ -43,9 +43,9 @@ func newStatus() *cobra.Command {
 the host and how much is in them. Sessions that share a mount namespace are
 listed together, with what they see at each target below them.
 
-Root sees everybody's. Anybody else sees their own, as far as their own
-processes show it: which PAM service opened a session, and directories in which
-no process of theirs is, only root can see.`,
+Root sees all of them. Other users see their own, as far as their processes show
+them: only root can see which PAM service opened a session, and directories that
+are not used by any process.`,
 		Example: `  gotmpns status
   gotmpns status alice                 # hers alone
   gotmpns status --sort size           # who has the most in /tmp?
@@ -90,7 +90,7 @@ func (f statusFlags) check() error {
 	return nil
 }
 
-// userToShow checks the name of the one user who is to be shown.
+// userToShow checks the name of the one user to show.
 func userToShow(cmd *cobra.Command, name string) (string, error) {
 	if name == "" || strings.Contains(name, "/") {
 		return "", usage(fmt.Errorf("cannot use %s as a user's name", printable(name)), cmd)
@@ -150,7 +150,7 @@ func showStatus(cmd *cobra.Command, name string, flags statusFlags) error {
 		return printMetrics(cmd.OutOrStdout(), inv, counted)
 	}
 	if !isRoot() {
-		note(cmd.ErrOrStderr(), "this is what your own processes show; services and other users' sessions only root can see")
+		note(cmd.ErrOrStderr(), "this is what your own processes show; only root can see services and other users' sessions")
 	}
 	return printInventory(cmd.OutOrStdout(), inv)
 }
@@ -335,7 +335,7 @@ func when(t time.Time) string {
 // ---- for programs ----
 
 type jsonStatus struct {
-	Complete  bool           `json:"complete"` // false: only one's own
+	Complete  bool           `json:"complete"` // false: only the caller's
 	Sessions  []jsonSession  `json:"sessions"`
 	Instances []jsonInstance `json:"instances"`
 }

@@ -11,11 +11,11 @@ func newTry() *cobra.Command {
 	var flags trialFlags
 	cmd := &cobra.Command{
 		Use:   "try [OPTIONS] USER [-- COMMAND [ARGUMENT...]]",
-		Short: "Open a real session of a user, to see before enabling the module",
+		Short: "Open a real session of a user, to try the module before it is enabled",
 		Long: `Opens a PAM session of USER with the module, runs COMMAND in it as USER (without
 one, the user's login shell), and closes the session. It is what a login will
-get, but no file in /etc is touched: PAM is told to read its stack elsewhere, and
-nothing but the module is in that.
+get, but no file in /etc is touched: PAM reads a stack in another directory, which
+has nothing but the module in it.
 
 With --config, a configuration can be tried before it is in place; it has to
 belong to root. --module and --worker try a module that is not installed.

@@ -313,6 +313,9 @@ func (s *Store) Orphans(target Target) ([]Orphan, error) {
 	}
 }
 
+// YoungBase is how long a base may be made and not recorded yet.
+const YoungBase = time.Minute
+
 // Orphan is a base that no record leads to.
 type Orphan struct {
 	Path string    // on the host

@@ -1,5 +1,5 @@
-// Package inventory tells what there is now: the sessions that are open, the
-// instances of their users, and where on the host all of it is.
+// Package inventory lists the sessions that are open, the instances of their users,
+// and where they are on the host.
 //
 // [Take] is root's: it reads the records in /run/gotmpns and compares them with
 // the mount tables of the processes that they name. [Own] is everybody's: it has
@@ -149,20 +149,12 @@ func (t *taker) directories(path, base string) {
 	}
 }
 
-// strays finds bases of another time: the record of one is in /run, which a
-// reboot empties.
+// strays finds bases that no record leads to, as the clean-up does.
 func (t *taker) strays(target instance.Target) {
-	dir, err := mountfd.ReadDir(target.Dir, ".")
-	if err != nil {
-		return
-	}
-	defer dir.Close()
-	recorded := t.records.Base(target.Path)
-	names, _ := dir.Readdirnames(-1)
-	slices.Sort(names)
-	for _, name := range names {
-		if base.MatchString(name) && name != recorded {
-			t.Strays = append(t.Strays, mounts.Join(target.Path, "/"+name))
+	orphans, _ := t.store.Orphans(target)
+	for _, o := range orphans {
+		if time.Since(o.Made) >= instance.YoungBase && !slices.Contains(t.Strays, o.Path) {
+			t.Strays = append(t.Strays, o.Path)
 		}
 	}
 }

@@ -2,8 +2,10 @@ package session
 
 import (
 	"os"
+	"slices"
 
 	"gotmpns/internal/config"
+	"gotmpns/internal/instance"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
@@ -20,12 +22,37 @@ type Explanation struct {
 }
 
 // Explain answers as [Host.Open] would answer a login that comes from the host, with
-// the same configuration, observation and plan, but makes and records nothing.
+// the same configuration, observation and plan, but records nothing, and what it makes to
+// find out whether that is possible goes at once.
 // The error is about what keeps it from looking.
 //
 // It binds the calling goroutine to its thread and moves that into the namespace
 // of pid 1 (see [view.Enter]).
 func Explain(request wire.Request) (Explanation, error) {
+	return explain(request, func(p policy.Policy) policy.Policy { return p })
+}
+
+// ExplainAll is [Explain] for a user who does not exist and to whom every table of a
+// configuration applies: what refuses this login refuses those of some users.
+func ExplainAll(path string) (Explanation, error) {
+	const nobody = instance.NoUID
+	return explain(wire.Request{UID: nobody, GID: nobody, User: "gotmpns-check", Config: path}, forEverybody)
+}
+
+// forEverybody takes the rules out of a policy.
+func forEverybody(p policy.Policy) policy.Policy {
+	p.Exempt = nil
+	p.Private, p.Bind = slices.Clone(p.Private), slices.Clone(p.Bind)
+	for i := range p.Private {
+		p.Private[i].For, p.Private[i].Except = nil, nil
+	}
+	for i := range p.Bind {
+		p.Bind[i].For, p.Bind[i].Except = nil, nil
+	}
+	return p
+}
+
+func explain(request wire.Request, change func(policy.Policy) policy.Policy) (Explanation, error) {
 	v, err := view.Enter(os.Getpid())
 	if err != nil {
 		return Explanation{}, err
@@ -37,6 +64,7 @@ func Explain(request wire.Request) (Explanation, error) {
 	if l.policy, err = config.Load(request.Config); err != nil {
 		return Explanation{Facts: facts, Err: err}, nil
 	}
+	l.policy = change(l.policy)
 	if err := l.identify(&facts); err != nil {
 		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
 	}
@@ -53,23 +81,34 @@ func Explain(request wire.Request) (Explanation, error) {
 	return e, nil
 }
 
-// verify looks whether the instances of a plan could be used as they are.
+// verify finds out whether the instances of a plan could be used or made.
 func (l *login) verify(p plan.Plan) error {
 	for _, attach := range p.Shows() {
-		// One of a session alone, or in memory, is made for it.
 		source, ok := attach.Source.(plan.Instance)
-		if !ok || source.Kind != policy.Directory || source.Scope != policy.User {
+		if !ok {
 			continue
 		}
-		dir, err := l.answer.store.Existing(l.observer.places[source.Target].host, source.Base, l.owner(source.Private))
-		if err != nil {
+		if err := l.verifyInstance(source.Private); err != nil {
 			return err
-		}
-		if dir != nil {
-			dir.Close()
 		}
 	}
 	return nil
+}
+
+func (l *login) verifyInstance(private policy.Private) error {
+	target := l.observer.places[private.Target].host
+	owner := l.owner(private)
+	if private.Kind == policy.Tmpfs || private.Scope == policy.Session {
+		owner.Session = "none/none" // made for a session, and recorded for none
+	}
+	if private.Kind == policy.Directory {
+		return l.answer.store.Rehearse(target, private.Base, owner)
+	}
+	mount, err := l.answer.store.NewTmpfs(target, private, owner)
+	if mount != nil {
+		mount.Close()
+	}
+	return err
 }
 
 // SubjectOf says whom the rules of a policy take a login for.

@@ -19,7 +19,7 @@ import (
 // The name under which this program logs; syslog(3) keeps the pointer.
 var logName = C.CString("gotmpns")
 
-// logged runs a function and returns the lines that modules have logged meanwhile.
+// logged runs a function and returns the lines that modules have logged while it ran.
 // They reach the log as always: syslog(3) writes them to the standard error too,
 // which is a file in memory for that time.
 func logged(run func() error) (lines []string, err error) {

@@ -27,7 +27,7 @@ func (r *Refusal) Error() string { return r.Err.Error() }
 
 // Open fails: this program is linked without PAM.
 func Open(string, Stack) (*Session, error) {
-	return nil, errors.New("cannot open a PAM session: this program is linked without PAM; is the package installed as a whole?")
+	return nil, errors.New("cannot open a PAM session: this program is linked without PAM; is the installation complete?")
 }
 
 // Environment is empty.

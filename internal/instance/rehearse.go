@@ -1,0 +1,83 @@
+package instance
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/state"
+)
+
+// Rehearse finds out whether [Store.Directory] would succeed. Where that would make an
+// instance, or its base as well, Rehearse makes them under a name that no login looks
+// for, and removes them: only the file system knows whether it has room.
+func (s *Store) Rehearse(target Target, configured string, owner Owner) error {
+	dir, err := s.Existing(target, configured, owner)
+	if err != nil {
+		return err
+	}
+	if dir != nil {
+		return dir.Close()
+	}
+	b, remove, err := s.rehearseBase(target, configured)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	owner.Session = "none/rehearsal-" + state.Random()
+	err = s.create(b, target, owner)
+	fd := int(b.dir.Fd())
+	for name, flags := range map[string]int{owner.name() + ".user": 0, owner.name(): unix.AT_REMOVEDIR} {
+		if failure := unix.Unlinkat(fd, name, flags); failure != nil && err == nil {
+			err = fmt.Errorf("cannot remove %s/%s: %w", b.dir.Name(), name, failure)
+		}
+	}
+	return err
+}
+
+// rehearseBase opens the base that a login would use, or makes one in the same place;
+// remove undoes that.
+func (s *Store) rehearseBase(target Target, configured string) (b base, remove func(), err error) {
+	b, err = s.existingBase(target, configured)
+	if err == nil && b.dir != nil {
+		return b, func() { b.dir.Close() }, nil
+	}
+	parent, name := target.Dir, ""
+	if configured == "" {
+		name, err = makeBase(target)
+	} else {
+		parent, name, err = s.makeBeside(configured)
+	}
+	if err != nil {
+		return base{}, nil, err
+	}
+	remove = func() {
+		if b.dir != nil {
+			b.dir.Close()
+		}
+		_ = unix.Unlinkat(int(parent.Fd()), name, unix.AT_REMOVEDIR) // nothing leads to it
+		if configured != "" {
+			parent.Close()
+		}
+	}
+	if b, err = s.openBaseIn(parent, name); err != nil {
+		remove()
+	}
+	return b, remove, err
+}
+
+// makeBeside makes a directory where a configured base would be; parent is the caller's
+// to close.
+func (s *Store) makeBeside(configured string) (parent *os.File, name string, err error) {
+	if parent, err = s.trustedParent(path.Dir(configured)); err != nil {
+		return nil, "", err
+	}
+	name = ".gotmpns-" + state.Random()
+	if err := unix.Mkdirat(int(parent.Fd()), name, 0o700); err != nil {
+		return nil, "", errors.Join(fmt.Errorf("cannot make the base %s: %w", configured, err), parent.Close())
+	}
+	return parent, name, nil
+}
