@@ -20,8 +20,9 @@
 #                   same bytes from the same commit
 #   make deb        Debian packages for Debian 12 and 13, into build/deb/; as root.
 #                   ARCH=arm64: cross-built, for Debian 13
-#   make test-package  installs, upgrades and purges these in booted systems, builds them
-#                   in another directory to compare, and builds the RPM; as root
+#   make test-package  installs, upgrades and purges these in booted systems, runs Debian's
+#                   autopkgtest, builds them in another directory to compare, and builds
+#                   the RPM; as root
 #   make cross      vets and builds the Go parts for other architectures, and runs the
 #                   unit tests of those that this machine can run
 #   make fmt        formats the Go sources
@@ -250,7 +251,7 @@ test-system: build need-systems
 	@GO='$(GO)' test/run system
 
 test-package: deb
-	@for suite in bookworm trixie; do test/package/run $$suite || exit 1; done
+	@for suite in bookworm trixie; do test/package/run $$suite && test/package/autopkgtest $$suite || exit 1; done
 	@GO='$(GO)' test/package/same trixie $(DIST).tar.gz
 	@test/package/rpm $(DIST).tar.gz
 
