@@ -211,7 +211,7 @@ func (s *Store) find(b base, target Target, owner Owner) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := verify(dir, b, target); err != nil {
+	if err := verify(dir, b, target, owner); err != nil {
 		dir.Close()
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func (s *Store) madeFor(b base, owner Owner) (string, error) {
 	return string(text[:n]), nil
 }
 
-func verify(dir *os.File, b base, target Target) error {
+func verify(dir *os.File, b base, target Target, owner Owner) error {
 	info, err := mountfd.Stat(dir)
 	if err != nil {
 		return err
@@ -242,6 +242,8 @@ func verify(dir *os.File, b base, target Target) error {
 		return fmt.Errorf("cannot use the instance %s: it is not a directory; remove it, and it will be made again", dir.Name())
 	case info.Device != b.info.Device || info.MountRoot:
 		return fmt.Errorf("cannot use the instance %s: something is mounted there; unmount it", dir.Name())
+	case want.UID == owner.UID && info.UID == owner.UID:
+		return nil // below a home directory: group and mode are the user's to change
 	case info.UID != want.UID || info.GID != want.GID || info.Mode != want.Mode:
 		return fmt.Errorf("cannot use the instance %s: it belongs to %d:%d with mode %#o, and %s to %d:%d with %#o; "+
 			"make them the same, or remove the instance",

@@ -297,15 +297,6 @@ func firstMatch(rules []policy.Rule, s policy.Subject) (policy.Rule, bool) {
 	return rules[i], true
 }
 
-// isFor reads a "for" list: none means everybody.
-func isFor(rules []policy.Rule, s policy.Subject) bool {
-	if rules == nil {
-		return true
-	}
-	_, matches := firstMatch(rules, s)
-	return matches
-}
-
 // makeMountPoints is for mount_points = "make": then no mount that carries a target has to
 // become a slave.
 func (p *Plan) makeMountPoints(c *choice) {

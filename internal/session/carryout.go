@@ -177,11 +177,15 @@ func (p *preparer) step(tree mountfd.Tree, step plan.Step) error {
 	return fmt.Errorf("cannot carry out the step %q: it is unknown here", step)
 }
 
-// open opens what was seen at a path; another file in its place is refused.
+// open opens what was seen at a path; another file in its place is refused, and so is a
+// file system that a user has mounted on the way since.
 func (p *preparer) open(tree mountfd.Tree, path string, want mountfd.ID) (*os.File, error) {
-	f, err := mountfd.Open(tree.Root, path)
-	if err != nil || want == (mountfd.ID{}) {
-		return f, err
+	if want == (mountfd.ID{}) {
+		return mountfd.Open(tree.Root, path) // a mount of ours was there, or is a user's own
+	}
+	f, err := tree.Open(path)
+	if err != nil {
+		return nil, err
 	}
 	info, err := mountfd.Peek(f)
 	if err == nil && info.ID != want {

@@ -43,7 +43,9 @@ func Explain(request wire.Request) (Explanation, error) {
 	if l.answer.state, err = state.Look(v.Host.Root); err != nil {
 		return Explanation{}, err
 	}
-	l.observe(&facts)
+	if err := l.observe(&facts); err != nil {
+		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
+	}
 	facts.Cwd = plan.Cwd{Path: "/", OnHost: true}
 	l.findJoinable(&facts)
 	e := Explanation{Policy: l.policy, Facts: facts}

@@ -44,25 +44,33 @@ type observer struct {
 	cwdFacts plan.Cwd
 }
 
-// observe gathers what the plan depends on.
-func (l *login) observe(facts *plan.Facts) {
+// observe gathers what the plan depends on, and reduces the policy to what is for this
+// login.
+func (l *login) observe(facts *plan.Facts) error {
+	all := l.policy
+	selected, err := all.Select(facts.Subject, l.request.Home)
+	if err != nil {
+		return err
+	}
+	l.policy = selected
 	l.answer.store = instance.NewStore(l.view, l.answer.state)
 	l.observer = observer{
 		view: l.view, store: l.answer.store, uid: l.request.UID,
 		places: map[string]*place{}, strayed: map[uint32]bool{}, keep: l.answer.keep,
 	}
 	o := &l.observer
-	o.observe(l.policy)
+	o.observe(selected)
+	o.observeOthers(all)
 	o.lookAtCwd()
 	facts.Places, facts.Cwd = o.facts(), o.cwdFacts
 	// Where it cannot be told, later mounts might be missed.
 	facts.HostShared, _ = l.view.Host.IsShared(l.view.Host.Root)
 	facts.Origin = l.origin()
 	facts.Holds = l.holds()
+	return nil
 }
 
-// observe looks at every target of a policy, also at those that are not for
-// this user: the login process may come from a session that has them.
+// observe looks at the targets of a policy that is for this login.
 func (o *observer) observe(p policy.Policy) {
 	for _, private := range p.Private {
 		pl := o.look(private.Target, private.Base)
@@ -71,15 +79,33 @@ func (o *observer) observe(p policy.Policy) {
 		}
 	}
 	for _, bind := range p.Bind {
-		pl := o.places[bind.Target]
-		if pl == nil {
-			pl = o.look(bind.Target, "")
-		}
-		o.addSource(pl, bind.Source)
+		o.addSource(o.look(bind.Target, ""), bind.Source)
 	}
 }
 
+// observeOthers looks at the targets that are not for this user, which the session has
+// that the login process comes from. What ~ and $USER are there is not known.
+func (o *observer) observeOthers(p policy.Policy) {
+	if o.view.InHost {
+		return
+	}
+	for _, private := range p.Private {
+		if !policy.IsVariable(private.Target) {
+			o.look(private.Target, private.Base)
+		}
+	}
+	for _, bind := range p.Bind {
+		if !policy.IsVariable(bind.Target) {
+			o.addSource(o.look(bind.Target, ""), bind.Source)
+		}
+	}
+}
+
+// look looks at a target once, however many tables have it.
 func (o *observer) look(target, base string) *place {
+	if pl := o.places[target]; pl != nil {
+		return pl
+	}
 	pl := &place{sources: map[string]*os.File{}}
 	pl.facts.Sources = map[string]plan.Source{}
 	o.places[target] = pl
@@ -228,6 +254,9 @@ func judge(file *os.File) (directory bool, refused string) {
 }
 
 func (o *observer) addSource(pl *place, source string) {
+	if _, looked := pl.facts.Sources[source]; looked {
+		return
+	}
 	file, err := o.view.Host.Open(source)
 	facts := plan.Source{Err: err}
 	if err == nil {

@@ -181,7 +181,9 @@ func (l *login) open() error {
 			return err
 		}
 	}
-	l.observe(&facts)
+	if err := l.observe(&facts); err != nil {
+		return err
+	}
 	return l.decide(facts)
 }
 

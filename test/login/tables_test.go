@@ -1,0 +1,106 @@
+package login
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// tmpfsTable is a target in memory, by which a test sees which table applies: by size.
+func tmpfsTable(target, size, users string) string {
+	return "[[private]]\ntarget = \"" + target + "\"\nkind = \"tmpfs\"\nsize = \"" + size + "\"\n" + users + "\n"
+}
+
+const sizeOfTmp = "df -B1 --output=size /tmp | tail -1"
+
+func TestTheFirstTableThatIsForAUserApplies(t *testing.T) {
+	begin(t)
+	configure(t, tmpfsTable("/tmp", "1M", `for = ["alice"]`)+tmpfsTable("/tmp", "2M", `except = ["carol"]`))
+	want(t, runSu(t, "alice", sizeOfTmp), "1048576")
+	want(t, runSu(t, "bob", sizeOfTmp), "2097152")
+	want(t, runSu(t, "carol", "cat /tmp/host-file"), "the host's")
+}
+
+// The login process of bob's session comes from alice's, which has a target that he has
+// not: he sees the host's there, and his own where he has one.
+func TestFromASessionWithOtherTables(t *testing.T) {
+	begin(t)
+	t.Cleanup(func() { forgetBases(t, "/var/tmp") })
+	write(t, "/var/tmp/of-the-host", "the host's\n")
+	t.Cleanup(func() { _ = os.Remove("/var/tmp/of-the-host") })
+	configure(t, "[[private]]\ntarget = \"/tmp\"\n[[private]]\ntarget = \"/var/tmp\"\nexcept = [\"bob\"]\n")
+	runSu(t, "carol", ": > /tmp/hers; : > /var/tmp/hers")
+	got := runSuInsideSu(t, "bob", "ls -A /tmp /var/tmp; cat /var/tmp/of-the-host")
+	want(t, got, "the host's")
+	if strings.Contains(got, "hers") {
+		t.Errorf("bob sees carol's files: %s", got)
+	}
+}
+
+func TestATargetInTheHomeDirectory(t *testing.T) {
+	begin(t)
+	homeTarget(t)
+	configure(t, "[[private]]\ntarget = \"~/.cache\"\nbase = \"/opt/caches\"\n")
+	want(t, runSu(t, "alice", "ls -A ~/.cache; stat -c '%U %a' ~/.cache; echo kept > ~/.cache/note"), "alice 700\n")
+	want(t, runSu(t, "alice", "cat ~/.cache/note"), "kept")
+	want(t, read(t, "/home/alice/.cache/of-the-host"), "hers")
+	// Its mode is hers to change, which is no reason to refuse her next login.
+	runSu(t, "alice", "chmod 755 ~/.cache")
+	want(t, runSu(t, "alice", "cat ~/.cache/note"), "kept")
+}
+
+// What a user can put in the place of a target of their own leads to nothing else.
+func TestATargetInTheHomeDirectoryThatIsReplaced(t *testing.T) {
+	for name, script := range map[string]string{
+		"by a link to a directory of root's": "mv ~/.cache ~/old && ln -s /etc ~/.cache",
+		"by a link to one's own":             "mv ~/.cache ~/old && ln -s ~/old ~/.cache",
+		"by a file":                          "mv ~/.cache ~/old && : > ~/.cache",
+		"by nothing":                         "mv ~/.cache ~/old",
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin(t)
+			homeTarget(t)
+			configure(t, "[[private]]\ntarget = \"~/.cache\"\nbase = \"/opt/caches\"\n")
+			byUser(t, "alice", script)
+			if got := runSu(t, "alice", "echo opened"); strings.Contains(got, "opened") {
+				t.Errorf("the login is not refused: %s", got)
+			}
+			want(t, runSu(t, "bob", "ls -A ~/.cache | wc -l"), "0")
+		})
+	}
+}
+
+func TestABaseWithTheNameOfTheUser(t *testing.T) {
+	begin(t)
+	mustRun(t, "mkdir", "-p", "-m", "0755", "/opt/scratch/alice")
+	t.Cleanup(func() { _ = os.RemoveAll("/opt/scratch") })
+	configure(t, "[[private]]\ntarget = \"/tmp\"\nbase = \"/opt/scratch/$USER/tmp\"\n")
+	runSu(t, "alice", "echo hers > /tmp/note")
+	want(t, read(t, "/opt/scratch/alice/tmp/1000/note"), "hers")
+}
+
+// homeTarget gives alice and bob a ~/.cache, hers with a file in it.
+func homeTarget(t *testing.T) {
+	t.Helper()
+	for _, user := range []string{"alice", "bob"} {
+		byUser(t, user, "mkdir -m 700 ~/.cache")
+	}
+	byUser(t, "alice", "echo hers > ~/.cache/of-the-host")
+	t.Cleanup(func() {
+		for _, path := range []string{"/home/alice/.cache", "/home/alice/old", "/home/bob/.cache", "/opt/caches"} {
+			if err := os.RemoveAll(path); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// byUser runs a script with a user's ids, outside of every session.
+func byUser(t *testing.T, user, script string) {
+	t.Helper()
+	cmd := exec.Command("setpriv", "--reuid="+user, "--regid="+user, "--init-groups", "--reset-env", "sh", "-ec", script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", script, err, out)
+	}
+}
