@@ -32,6 +32,7 @@ import (
 
 	"gotmpns/internal/account"
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 )
@@ -60,6 +61,7 @@ func OpenTarget(tree mountfd.Tree, path string) (Target, error) {
 // Owner is whose instance is wanted.
 type Owner struct {
 	UID     uint32
+	GID     uint32 // of a tmpfs with a mode of its own, and of what is copied from a skeleton
 	User    string
 	Session string // not empty: an instance for this session alone
 }
@@ -335,10 +337,16 @@ func (s *Store) existingBase(target Target, configured string) (base, error) {
 	return b, nil
 }
 
-// Attachable makes a detached mount of an instance of kind directory, as strict as
-// the target's own mount.
-func Attachable(dir *os.File, target Target) (*os.File, error) {
+// flagsFor are those of the target's own mount, and those of the options.
+func flagsFor(target Target, options policy.Options) (uint64, error) {
 	flags, err := mountfd.Flags(target.Dir)
+	return flags | mountfd.FlagsNamed(options.Names()), err
+}
+
+// Attachable makes a detached mount of an instance of kind directory, at least as
+// strict as the target's own mount.
+func Attachable(dir *os.File, target Target, options policy.Options) (*os.File, error) {
+	flags, err := flagsFor(target, options)
 	if err != nil {
 		return nil, err
 	}

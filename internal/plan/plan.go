@@ -369,7 +369,7 @@ func (p *Plan) attach(c choice, fromCaller bool) {
 			Target:    private.Target,
 			Source:    Instance{private},
 			Directory: true,
-			Flags:     c.places[private.Target].Flags,
+			Flags:     stricter(c.places[private.Target].Flags, private.Options),
 			Inside:    outermost(private.Target, c.private),
 			Uncovered: uncovered(private.Target),
 		})
@@ -381,10 +381,21 @@ func (p *Plan) attach(c choice, fromCaller bool) {
 			Target:    bind.Target,
 			Source:    Bind{bind},
 			Directory: c.sourceOf(bind).Directory,
+			Flags:     stricter("", bind.Options),
 			Inside:    outermost(bind.Target, c.private),
 			Uncovered: uncovered(bind.Target),
 		})
 	}
+}
+
+// stricter adds options to the flags of a mount, and takes none away.
+func stricter(flags string, options policy.Options) string {
+	for _, name := range options.Names() {
+		if !slices.Contains(strings.Split(flags, ","), name) {
+			flags = strings.TrimPrefix(flags+","+name, ",")
+		}
+	}
+	return flags
 }
 
 // share brings the host's sockets into an instance.

@@ -45,7 +45,7 @@ type Attach struct {
 	Target    string
 	Source    AttachSource
 	Directory bool
-	Flags     string // of the target's own mount, which an instance gets too
+	Flags     string // that the mount gets: of the target's own mount, and by options
 	Inside    string // the private target in whose instance the mount point is made
 	Uncovered bool   // it goes over what a Detach has brought to light
 	Optional  bool   // where it cannot be made ready, the login goes on without
@@ -116,11 +116,17 @@ func (i Instance) String() string {
 		whose = "the session's"
 	}
 	text := fmt.Sprintf("%s %s", whose, i.Kind)
-	if i.Size != 0 {
+	switch {
+	case i.Size != 0:
 		text += fmt.Sprintf(" of %d bytes", i.Size)
+	case i.Percent != 0:
+		text += fmt.Sprintf(" of %d%% of the memory", i.Percent)
 	}
 	if i.Inodes != 0 {
 		text += fmt.Sprintf(" with %d inodes", i.Inodes)
+	}
+	if i.Mode != 0 {
+		text += fmt.Sprintf(" with mode %#o", i.Mode)
 	}
 	if i.Base != "" {
 		text += " in " + i.Base

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -78,6 +79,58 @@ func TestABaseWithTheNameOfTheUser(t *testing.T) {
 	configure(t, "[[private]]\ntarget = \"/tmp\"\nbase = \"/opt/scratch/$USER/tmp\"\n")
 	runSu(t, "alice", "echo hers > /tmp/note")
 	want(t, read(t, "/opt/scratch/alice/tmp/1000/note"), "hers")
+}
+
+func TestOptionsRestrictWhatTheTargetAllows(t *testing.T) {
+	const options = "options = [\"nosuid\", \"nodev\", \"noexec\"]\n"
+	write(t, "/opt/tools/hello", "#!/bin/sh\necho hello\n")
+	mustRun(t, "chmod", "755", "/opt/tools/hello")
+	t.Cleanup(func() { _ = os.RemoveAll("/opt/tools") })
+	const script = "cp /opt/tools/hello /tmp/hello; /tmp/hello 2>&1; cp /bin/true /tmp/true; /tmp/true 2>&1; findmnt -no OPTIONS /tmp | tail -1"
+	for name, c := range map[string]struct{ table, where string }{
+		"directory": {"[[private]]\ntarget = \"/tmp\"\n" + options, "/tmp"},
+		"tmpfs":     {"[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\n" + options, "/tmp"},
+		"bind":      {"[[bind]]\nsource = \"/opt/tools\"\ntarget = \"/mnt\"\n" + options, "/mnt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin(t)
+			configure(t, c.table)
+			hold := startSession(t, "alice") // the second joins it
+			for range 2 {
+				got := runSu(t, "alice", strings.ReplaceAll(script, "/tmp", c.where))
+				for _, option := range []string{"Permission denied", "nosuid", "nodev", "noexec"} {
+					want(t, got, option)
+				}
+				if strings.Contains(got, "hello\nhello") {
+					t.Errorf("a program runs: %s", got)
+				}
+			}
+			hold.end(t)
+			configure(t, strings.Replace(c.table, options, "", 1))
+			if got := runSu(t, "alice", "findmnt -no OPTIONS "+c.where+" | tail -1"); strings.Contains(got, "noexec") {
+				t.Errorf("the options stay when the configuration has them no more: %s", got)
+			}
+		})
+	}
+}
+
+func TestATmpfsWithAModeAndAShareOfTheMemory(t *testing.T) {
+	begin(t)
+	configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\nsize = \"10%\"\nmode = \"0700\"\n")
+	want(t, runSu(t, "alice", "stat -c '%a %U %G' /tmp; : > /tmp/works && echo works"), "700 alice alice\nworks")
+	var total uint64
+	if _, err := fmt.Sscanf(read(t, "/proc/meminfo"), "MemTotal: %d kB", &total); err != nil {
+		t.Fatal(err)
+	}
+	var size uint64
+	if _, err := fmt.Sscan(runSu(t, "alice", sizeOfTmp), &size); err != nil {
+		t.Fatal(err)
+	}
+	if tenth := total * 1024 / 10; size > tenth+1<<20 || size < tenth-1<<20 {
+		t.Errorf("%d bytes are not a tenth of %d KiB", size, total)
+	}
+	configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\nmode = \"1777\"\nscope = \"session\"\n")
+	want(t, runSu(t, "bob", "stat -c '%a %U %G' /tmp"), "1777 root root")
 }
 
 // homeTarget gives alice and bob a ~/.cache, hers with a file in it.
