@@ -79,6 +79,7 @@ type Variable struct{ Name, Value string }
 // Place is a target as it is now.
 type Place struct {
 	Err        error // why it cannot be used; the rest is empty then
+	Missing    bool  // the host has no such directory, and its parent: the rest is as if it had
 	Directory  bool
 	MountPoint bool   // on the host a mount begins here
 	Carrier    string // the mount point of the host's mount that it lies on
@@ -181,6 +182,7 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 	if err := chosen.check(p.Propagation); err != nil {
 		return Plan{}, err
 	}
+	plan.makeTargets(chosen)
 	plan.cwd(f, chosen)
 	if len(chosen.targets()) == 0 && f.keepsHostView(chosen) {
 		plan.Steps = append([]Step{Return{}}, plan.Steps...)
@@ -295,6 +297,15 @@ func firstMatch(rules []policy.Rule, s policy.Subject) (policy.Rule, bool) {
 		return policy.Rule{}, false
 	}
 	return rules[i], true
+}
+
+// makeTargets is for targets that are missing on the host.
+func (p *Plan) makeTargets(c choice) {
+	for _, private := range c.private {
+		if c.places[private.Target].Missing && private.Create != nil {
+			p.OnHost = append(p.OnHost, MakeTarget{Target: private.Target, Create: *private.Create})
+		}
+	}
 }
 
 // makeMountPoints is for mount_points = "make": then no mount that carries a target has to

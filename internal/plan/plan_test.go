@@ -150,6 +150,9 @@ func situations(t *testing.T) map[string]situation {
 			Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
 		"options-of-a-bind": {binds(policy.Bind{Source: labHosts, Target: "/etc/hosts", Recursive: true, Options: policy.Options{NoSUID: true, NoDev: true}}),
 			Facts{Subject: alice, Places: map[string]Place{"/tmp": directory(), "/etc/hosts": directory(file, source(labHosts, Source{}))}}},
+		"a-target-that-is-missing": {privates(target("/made/here", func(p *policy.Private) {
+			p.Create = &policy.Create{Mode: 0o1777, Owner: "root", Group: "adm"}
+		})), Facts{Subject: alice, Places: map[string]Place{"/made/here": directory(func(p *Place) { p.Missing = true })}}},
 		"except-this-user": {privates(target("/tmp", func(p *policy.Private) { p.Except = rules(t, "alice") })),
 			Facts{Subject: alice, Places: tmp(directory())}},
 		"a-base-of-its-own": {privates(target("/tmp", func(p *policy.Private) { p.Base = "/var/lib/gotmpns" })),

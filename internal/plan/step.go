@@ -25,6 +25,12 @@ type Return struct{}
 // MakeMountPoint binds a target onto itself on the host.
 type MakeMountPoint struct{ Target string }
 
+// MakeTarget creates a target that is missing on the host.
+type MakeTarget struct {
+	Target string
+	policy.Create
+}
+
 // Create makes a mount namespace: a copy of the host's, or of the login process's.
 type Create struct{ FromCaller bool }
 
@@ -74,6 +80,14 @@ func (Return) String() string { return "return to the host's mount namespace" }
 
 func (m MakeMountPoint) String() string {
 	return "make " + m.Target + " a mount point on the host, by binding it onto itself"
+}
+
+func (m MakeTarget) String() string {
+	owner := m.Owner
+	if m.Group != "" {
+		owner += ":" + m.Group
+	}
+	return fmt.Sprintf("create %s on the host with mode %#o for %s", m.Target, m.Mode, owner)
 }
 
 func (c Create) String() string {

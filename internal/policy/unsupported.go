@@ -14,7 +14,6 @@ type Feature struct {
 // The change that makes logins do it removes its line here.
 var Unsupported = []Feature{
 	{Key: "notify", Value: regexp.MustCompile(`^true$`)},
-	{Table: "private", Key: "create"},
 	{Table: "private", Key: "skeleton"},
 	{Table: "private", Key: "on_create"},
 	{Table: "private", Key: "by", Value: regexp.MustCompile(`^(level|context)$`)},

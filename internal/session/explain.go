@@ -34,9 +34,10 @@ func Explain(request wire.Request) (Explanation, error) {
 	v.Caller, v.InHost = v.Host, true
 	l := login{host: Worker(), view: v, request: request, answer: &Answer{}}
 	var facts plan.Facts
-	if l.policy, err = config.Load(request.Config); err != nil {
+	if l.config, err = config.Load(request.Config); err != nil {
 		return Explanation{Facts: facts, Err: err}, nil
 	}
+	l.policy = l.config
 	if err := l.identify(&facts); err != nil {
 		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
 	}
@@ -61,6 +62,9 @@ func (l *login) verify(p plan.Plan) error {
 		// One of a session alone, or in memory, is made for it.
 		source, ok := attach.Source.(plan.Instance)
 		if !ok || source.Kind != policy.Directory || source.Scope != policy.User {
+			continue
+		}
+		if l.observer.places[source.Target].facts.Missing {
 			continue
 		}
 		dir, err := l.answer.store.Existing(l.observer.places[source.Target].host, source.Base, l.owner(source.Private))

@@ -133,6 +133,68 @@ func TestATmpfsWithAModeAndAShareOfTheMemory(t *testing.T) {
 	want(t, runSu(t, "bob", "stat -c '%a %U %G' /tmp"), "1777 root root")
 }
 
+func TestAMissingTargetIsCreatedOnTheHost(t *testing.T) {
+	const base = "base = \"/opt/instances\"\n"
+	for name, c := range map[string]struct{ target, create, user, want string }{
+		"as it is written":                       {"/opt/made", `{ mode = "1777", owner = "root", group = "adm" }`, "alice", "1777 root:adm"},
+		"by default":                             {"/opt/made", `{}`, "alice", "755 root:root"},
+		"for each user":                          {"/opt/scratch/$USER", `{ mode = "0750", owner = "$USER" }`, "bob", "750 bob:bob"},
+		"in the home":                            {"~/made", `{ mode = "0700" }`, "bob", "700 bob:bob"},
+		"in the home, whatever owner is written": {"~/made", `{ mode = "0711", owner = "root" }`, "bob", "711 bob:bob"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin(t)
+			mustRun(t, "mkdir", "-m", "755", "/opt/scratch")
+			host := strings.NewReplacer("~", "/home/"+c.user, "$USER", c.user).Replace(c.target)
+			t.Cleanup(func() {
+				for _, dir := range []string{"/opt/made", "/opt/scratch", "/opt/instances", host} {
+					_ = os.RemoveAll(dir)
+				}
+			})
+			configure(t, "[[private]]\ntarget = \""+c.target+"\"\n"+base+"create = "+c.create+"\n")
+			const stat = "stat -c '%a %U:%G' "
+			want(t, runSu(t, c.user, stat+host+" && findmnt -no TARGET "+host), c.want+"\n"+host)
+			want(t, runIn(t, "/", "sh", "-c", stat+host), c.want)
+			mustRun(t, "chmod", "700", host) // one that exists is left as it is
+			runSu(t, c.user, "true")
+			want(t, runIn(t, "/", "sh", "-c", stat+host), "700 ")
+		})
+	}
+}
+
+// Root is led nowhere by what a user can rename or link, and makes nothing for a user
+// whom no table is for.
+func TestAMissingTargetIsNotCreatedWhereOthersCanWrite(t *testing.T) {
+	const table = "[[private]]\nkind = \"tmpfs\"\ncreate = { mode = \"0777\" }\n"
+	for name, c := range map[string]struct{ prepare, target, mustNotExist string }{
+		"in a directory for everybody":      {"true", "/var/tmp/made", "/var/tmp/made"},
+		"through a link to root's":          {"ln -s /etc ~/link", "~/link/made", "/etc/made"},
+		"through a link to another user's":  {"ln -s /home/bob ~/link", "~/link/made", "/home/bob/made"},
+		"in a directory of root's":          {"true", "~/roots/made", "/home/alice/roots/made"},
+		"in place of a link that dangles":   {"ln -s /etc/made ~/made", "~/made", "/etc/made"},
+		"in a directory that is not there":  {"true", "~/no/made", "/home/alice/no"},
+		"below a home that is another's":    {"true", "/home/bob/made", "/home/bob/made"},
+		"for a user whom the table excepts": {"true", "/opt/made\"\nexcept = [\"alice\"]#", "/opt/made"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin(t)
+			mustRun(t, "mkdir", "-m", "755", "/home/alice/roots")
+			t.Cleanup(func() {
+				for _, path := range []string{"/home/alice/link", "/home/alice/roots", "/home/alice/made", c.mustNotExist} {
+					_ = os.RemoveAll(path)
+				}
+			})
+			byUser(t, "alice", c.prepare)
+			configure(t, table+"target = \""+c.target+"\"\n")
+			got := runSu(t, "alice", "echo opened")
+			mustNotExist(t, c.mustNotExist)
+			if strings.Contains(got, "opened") != strings.Contains(c.target, "except") {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
 // homeTarget gives alice and bob a ~/.cache, hers with a file in it.
 func homeTarget(t *testing.T) {
 	t.Helper()
