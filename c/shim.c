@@ -61,6 +61,8 @@ static bool build_request(struct opening *opening)
 	request_string(request, GOTMPNS_USER, account->pw_name);
 	if (account->pw_shell != NULL)
 		request_string(request, GOTMPNS_SHELL, account->pw_shell);
+	if (account->pw_dir != NULL)
+		request_string(request, GOTMPNS_HOME, account->pw_dir);
 	add_item(opening, GOTMPNS_SERVICE, PAM_SERVICE);
 	add_item(opening, GOTMPNS_TTY, PAM_TTY);
 	add_item(opening, GOTMPNS_RHOST, PAM_RHOST);

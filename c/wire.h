@@ -56,6 +56,7 @@ struct gotmpns_entry {
 #define GOTMPNS_CONFIG 10
 #define GOTMPNS_PAM_ENV 11     /* NAME=VALUE, from pam_getenv() */
 #define GOTMPNS_PROCESS_ENV 12 /* NAME=VALUE, from getenv() */
+#define GOTMPNS_HOME 13        /* the home directory, from the passwd database */
 
 /* Reply entries: what to report, and what to do. */
 #define GOTMPNS_LOG 32     /* u32 syslog priority, string */

@@ -50,3 +50,30 @@ func IsNameOf(uid uint32, name string) (bool, error) {
 	}
 	return u.Uid == strconv.FormatUint(uint64(uid), 10), nil
 }
+
+// IDs returns the uid and the primary group of a user.
+func IDs(name string) (uid, gid uint32, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot look up the user %q: %w", name, err)
+	}
+	if uid, err = number(u.Uid); err != nil {
+		return 0, 0, err
+	}
+	gid, err = number(u.Gid)
+	return uid, gid, err
+}
+
+// GroupID returns the gid of a group.
+func GroupID(name string) (uint32, error) {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, fmt.Errorf("cannot look up the group %q: %w", name, err)
+	}
+	return number(g.Gid)
+}
+
+func number(text string) (uint32, error) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return uint32(n), err
+}

@@ -119,7 +119,7 @@ func (j *journal) handedOver(err error) {
 	j.count(func() { j.handovers++ })
 	j.counters.HandedOver()
 	priority := sd.PriNotice
-	if errors.Is(err, view.ErrElsewhere) {
+	if errors.Is(err, view.ErrElsewhere) || errors.Is(err, session.ErrConfined) {
 		priority = sd.PriDebug
 	}
 	j.send(priority, "handed-over", fmt.Sprintf("login handed over to a worker: %v", err), nil)

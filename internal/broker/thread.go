@@ -131,7 +131,7 @@ func (t *thread) answer(fd int, message []byte) error {
 func (t *thread) open(fd int, request wire.Request, peer *peer, began time.Time) error {
 	answer := exchange.Answer(t.host(peer), request, peer.pid)
 	defer answer.Close()
-	if errors.Is(answer.Err, view.ErrElsewhere) {
+	if errors.Is(answer.Err, view.ErrElsewhere) || errors.Is(answer.Err, session.ErrConfined) {
 		return answer.Err
 	}
 	// From here on the user's next login finds the namespace.
@@ -162,6 +162,7 @@ func hungUp(fd int) bool {
 func (t *thread) host(p *peer) session.Host {
 	return session.Host{
 		Config:    t.broker.config.Load,
+		Confined:  true,
 		Remembers: true,
 		View: func(pid int) (*view.View, error) {
 			v, err := t.home.For(pid)

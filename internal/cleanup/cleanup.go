@@ -185,7 +185,7 @@ func (c *Cleaner) find(kinds []Kind, list lister) ([]Due, error) {
 	var found []Due
 	var errs error
 	for _, private := range c.Policy.Private {
-		if private.Kind != policy.Directory || !atLogout(private) && slices.Equal(kinds, []Kind{AtLogout}) {
+		if private.Kind != policy.Directory || policy.IsVariable(private.Base) || !atLogout(private) && slices.Equal(kinds, []Kind{AtLogout}) {
 			continue
 		}
 		some, err := c.findIn(private, kinds, list)
@@ -210,11 +210,10 @@ func rest(d Due) int {
 }
 
 func (c *Cleaner) findIn(private policy.Private, kinds []Kind, list lister) ([]Due, error) {
-	place, err := instance.OpenTarget(c.View.Host, private.Target)
+	place, err := c.openTarget(private)
 	if err != nil {
 		return nil, err
 	}
-	c.opened = append(c.opened, closing{place.Dir})
 	found, errs := c.orphans(place, private, kinds)
 	base, err := c.store.OpenBase(place, private.Base)
 	if err != nil || base == nil {
@@ -235,6 +234,19 @@ func (c *Cleaner) findIn(private policy.Private, kinds []Kind, list lister) ([]D
 		}
 	}
 	return found, errs
+}
+
+// openTarget opens a target, unless that is another one for each user: its instances are
+// in a base of their own.
+func (c *Cleaner) openTarget(private policy.Private) (instance.Target, error) {
+	if policy.IsVariable(private.Target) {
+		return instance.Target{Path: private.Target}, nil
+	}
+	place, err := instance.OpenTarget(c.View.Host, private.Target)
+	if err == nil {
+		c.opened = append(c.opened, closing{place.Dir})
+	}
+	return place, err
 }
 
 // none is the kind of an entry that is not asked for.

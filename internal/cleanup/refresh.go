@@ -28,7 +28,7 @@ func (c *Cleaner) Refresh() error {
 	sockets, errs := boundPaths()
 	mounted := c.mountPoints()
 	for _, private := range c.Policy.Private {
-		if private.Kind == policy.Directory {
+		if private.Kind == policy.Directory && !policy.IsVariable(private.Target) && !policy.IsVariable(private.Base) {
 			errs = errors.Join(errs, c.refresh(private, sockets, mounted))
 		}
 	}

@@ -91,7 +91,7 @@ func requestWith(u *user.User, shell, service, config string) (wire.Request, err
 	}
 	config, err = filepath.Abs(config)
 	return wire.Request{
-		UID: uint32(uid), GID: uint32(gid), User: u.Username, Shell: shell,
+		UID: uint32(uid), GID: uint32(gid), User: u.Username, Shell: shell, Home: u.HomeDir,
 		Service: service, Config: config,
 	}, err
 }

@@ -79,25 +79,13 @@ func (s *Store) openBaseIn(parent *os.File, name string) (base, error) {
 	return base{dir, info}, nil
 }
 
+// trustedParent opens the directory that a configured base is in.
 func (s *Store) trustedParent(name string) (*os.File, error) {
-	for at := name; ; at = path.Dir(at) {
-		dir, err := s.view.Host.Open(at)
-		if err != nil {
-			return nil, err
-		}
-		info, err := mountfd.Stat(dir)
-		dir.Close()
-		if err != nil {
-			return nil, err
-		}
-		if info.UID != 0 || info.Mode&writableByOthers != 0 {
-			return nil, fmt.Errorf("cannot trust %s on the way to the base: it belongs to uid %d with mode %#o, "+
-				"so others than root can replace what is in it", at, info.UID, info.Mode)
-		}
-		if at == "/" {
-			return s.view.Host.Open(name)
-		}
+	parent, err := s.view.Host.OpenTrusted(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the base in %s: %w", name, err)
 	}
+	return parent, nil
 }
 
 // unfit says why a directory cannot be a base.

@@ -32,6 +32,7 @@ import (
 
 	"gotmpns/internal/account"
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 )
@@ -60,6 +61,7 @@ func OpenTarget(tree mountfd.Tree, path string) (Target, error) {
 // Owner is whose instance is wanted.
 type Owner struct {
 	UID     uint32
+	GID     uint32 // of a tmpfs with a mode of its own, and of what is copied from a skeleton
 	User    string
 	Session string // not empty: an instance for this session alone
 }
@@ -211,7 +213,7 @@ func (s *Store) find(b base, target Target, owner Owner) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := verify(dir, b, target); err != nil {
+	if err := verify(dir, b, target, owner); err != nil {
 		dir.Close()
 		return nil, err
 	}
@@ -231,7 +233,7 @@ func (s *Store) madeFor(b base, owner Owner) (string, error) {
 	return string(text[:n]), nil
 }
 
-func verify(dir *os.File, b base, target Target) error {
+func verify(dir *os.File, b base, target Target, owner Owner) error {
 	info, err := mountfd.Stat(dir)
 	if err != nil {
 		return err
@@ -242,6 +244,8 @@ func verify(dir *os.File, b base, target Target) error {
 		return fmt.Errorf("cannot use the instance %s: it is not a directory; remove it, and it will be made again", dir.Name())
 	case info.Device != b.info.Device || info.MountRoot:
 		return fmt.Errorf("cannot use the instance %s: something is mounted there; unmount it", dir.Name())
+	case want.UID == owner.UID && info.UID == owner.UID:
+		return nil // below a home directory: group and mode are the user's to change
 	case info.UID != want.UID || info.GID != want.GID || info.Mode != want.Mode:
 		return fmt.Errorf("cannot use the instance %s: it belongs to %d:%d with mode %#o, and %s to %d:%d with %#o; "+
 			"make them the same, or remove the instance",
@@ -333,10 +337,16 @@ func (s *Store) existingBase(target Target, configured string) (base, error) {
 	return b, nil
 }
 
-// Attachable makes a detached mount of an instance of kind directory, as strict as
-// the target's own mount.
-func Attachable(dir *os.File, target Target) (*os.File, error) {
+// flagsFor are those of the target's own mount, and those of the options.
+func flagsFor(target Target, options policy.Options) (uint64, error) {
 	flags, err := mountfd.Flags(target.Dir)
+	return flags | mountfd.FlagsNamed(options.Names()), err
+}
+
+// Attachable makes a detached mount of an instance of kind directory, at least as
+// strict as the target's own mount.
+func Attachable(dir *os.File, target Target, options policy.Options) (*os.File, error) {
+	flags, err := flagsFor(target, options)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ const TmpfsSource = "gotmpns"
 // themselves: the host's table of mounts stays as it is, and the memory is free again
 // with the last process.
 func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File, error) {
-	flags, err := mountfd.Flags(target.Dir)
+	flags, err := flagsFor(target, p.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -25,11 +25,18 @@ func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 	if err != nil {
 		return nil, err
 	}
-	mount, err := mountfd.NewTmpfs(mountfd.Tmpfs{
-		Size: p.Size, Inodes: p.Inodes,
+	how := mountfd.Tmpfs{
+		Size: p.Size, Percent: p.Percent, Inodes: p.Inodes,
 		Mode: target.Info.Mode, UID: target.Info.UID, GID: target.Info.GID,
 		Flags: flags, SELinuxLabel: label, SourceInTable: TmpfsSource,
-	})
+	}
+	if p.Mode != 0 {
+		how.Mode = p.Mode
+	}
+	if p.Mode != 0 && p.Mode&writableByAll == 0 {
+		how.UID, how.GID = owner.UID, owner.GID
+	}
+	mount, err := mountfd.NewTmpfs(how)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +56,9 @@ func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 	}
 	return mount, s.state.SetTmpfs(state.Tmpfs{Target: target.Path, UID: owner.UID, User: owner.User, Mark: mark})
 }
+
+// writableByAll is the permission without which a tmpfs belongs to its user.
+const writableByAll = 0o002
 
 // markRoot: a tmpfs without a mark could not be told from another one, which may
 // have its device number by then.
@@ -78,13 +88,25 @@ func (s *Store) TmpfsMark(target string, owner Owner) (string, error) {
 }
 
 // CloneTmpfs makes a detached mount of the tmpfs with that mark, if a namespace of the
-// user's has it at the target; nil where it has not. Only not getting back to the
+// user's has it at the target; nil where it has not. Its options are those that a new
+// one would have. Only not getting back to the
 // host's view is an error.
-func (s *Store) CloneTmpfs(namespace *os.File, table string, target Target, mark string) (mount *os.File, err error) {
+func (s *Store) CloneTmpfs(namespace *os.File, table string, target Target, options policy.Options, mark string) (mount *os.File, err error) {
 	err = s.view.In(namespace, func(root *os.File) {
 		mount = cloneMarked(mountfd.Tree{Root: root, Table: table}, target, mark)
 	})
-	return mount, err
+	if mount == nil || err != nil {
+		return mount, err
+	}
+	flags, err := flagsFor(target, options)
+	if err == nil {
+		err = mountfd.SetFlags(mount, flags)
+	}
+	if err != nil {
+		mount.Close()
+		return nil, err
+	}
+	return mount, nil
 }
 
 func cloneMarked(tree mountfd.Tree, target Target, mark string) *os.File {

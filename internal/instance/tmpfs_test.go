@@ -74,7 +74,7 @@ func TestATmpfsWithTheNumberOfAnotherIsNotTheOther(t *testing.T) {
 		if mark == "" || err != nil {
 			t.Fatalf("%s: the record says %q, %v", c.owner.User, mark, err)
 		}
-		clone, err := store.CloneTmpfs(namespace, tableHere, target, mark)
+		clone, err := store.CloneTmpfs(namespace, tableHere, target, policy.Options{}, mark)
 		if err != nil || (clone != nil) != c.found {
 			t.Errorf("%s gets %v, %v", c.owner.User, clone, err)
 		}
@@ -149,7 +149,7 @@ func TestATmpfsIsLookedForOnlyWhereItIs(t *testing.T) {
 		"a link":                      {with, Target{Path: "/proc/self"}, mark, false},
 		"a mount in it is not itself": {with, Target{Path: "/"}, mark, false},
 	} {
-		clone, err := store.CloneTmpfs(c.namespace, tableHere, c.target, c.mark)
+		clone, err := store.CloneTmpfs(c.namespace, tableHere, c.target, policy.Options{}, c.mark)
 		if err != nil || (clone != nil) != c.found {
 			t.Errorf("%s: %v, %v", name, clone, err)
 		}
@@ -179,7 +179,7 @@ func TestATmpfsUnderAUsersFileSystemIsNotLookedFor(t *testing.T) {
 	p, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", session.PID))
 	must(t, err)
 	defer p.Close()
-	if clone, err := store.CloneTmpfs(p, tableHere, target, "1000 x"); clone != nil || err != nil {
+	if clone, err := store.CloneTmpfs(p, tableHere, target, policy.Options{}, "1000 x"); clone != nil || err != nil {
 		t.Errorf("%v, %v", clone, err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -176,22 +177,35 @@ func Flags(f *os.File) (uint64, error) {
 	return attr, nil
 }
 
+var flagNames = [...]struct {
+	attr uint64
+	name string
+}{
+	{unix.MOUNT_ATTR_NOSUID, "nosuid"},
+	{unix.MOUNT_ATTR_NODEV, "nodev"},
+	{unix.MOUNT_ATTR_NOEXEC, "noexec"},
+}
+
 // FlagNames returns the names that mount(8) has for attributes.
 func FlagNames(attr uint64) []string {
 	var names []string
-	for _, pair := range [...]struct {
-		attr uint64
-		name string
-	}{
-		{unix.MOUNT_ATTR_NOSUID, "nosuid"},
-		{unix.MOUNT_ATTR_NODEV, "nodev"},
-		{unix.MOUNT_ATTR_NOEXEC, "noexec"},
-	} {
-		if attr&pair.attr != 0 {
-			names = append(names, pair.name)
+	for _, flag := range flagNames {
+		if attr&flag.attr != 0 {
+			names = append(names, flag.name)
 		}
 	}
 	return names
+}
+
+// FlagsNamed is the inverse of [FlagNames].
+func FlagsNamed(names []string) uint64 {
+	var attr uint64
+	for _, flag := range flagNames {
+		if slices.Contains(names, flag.name) {
+			attr |= flag.attr
+		}
+	}
+	return attr
 }
 
 // Clone makes a detached bind mount of f, with the mounts below it where
@@ -215,6 +229,13 @@ func AddFlags(f *os.File, add uint64, recursive bool) error {
 		return nil
 	}
 	return setattr(f, unix.MountAttr{Attr_set: add}, recursive)
+}
+
+// SetFlags gives the mount whose root f is exactly these of the attributes that [Flags]
+// returns.
+func SetFlags(f *os.File, flags uint64) error {
+	const all = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	return setattr(f, unix.MountAttr{Attr_set: flags, Attr_clr: all &^ flags}, false)
 }
 
 // SetPropagation sets how the mount whose root f is passes mounts on: unix.MS_SLAVE,
@@ -258,6 +279,7 @@ func Attach(mount, target *os.File) error {
 // Tmpfs is what [NewTmpfs] makes.
 type Tmpfs struct {
 	Size, Inodes  uint64 // 0: the kernel's default
+	Percent       uint   // of the machine's memory, where Size is 0
 	Mode          uint32
 	UID, GID      uint32
 	Flags         uint64 // MOUNT_ATTR_*
@@ -294,8 +316,11 @@ func tmpfsOptions(t Tmpfs) [][2]string {
 		{"uid", strconv.FormatUint(uint64(t.UID), 10)},
 		{"gid", strconv.FormatUint(uint64(t.GID), 10)},
 	}
-	if t.Size != 0 {
+	switch {
+	case t.Size != 0:
 		options = append(options, [2]string{"size", strconv.FormatUint(t.Size, 10)})
+	case t.Percent != 0:
+		options = append(options, [2]string{"size", strconv.FormatUint(uint64(t.Percent), 10) + "%"})
 	}
 	if t.Inodes != 0 {
 		options = append(options, [2]string{"nr_inodes", strconv.FormatUint(t.Inodes, 10)})

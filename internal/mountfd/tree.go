@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,42 @@ type Tree struct {
 // the caller's to close. A file system that a user answers for is refused with an
 // error that is [ErrUsers].
 func (t Tree) Open(path string) (*os.File, error) { return t.OpenBelow(t.Root, path) }
+
+// OpenTrusted is [Tree.Open] for a path that leads nowhere else, whatever others than
+// root do: the file and every directory on the way are root's, and nobody else can write
+// to them. A symbolic link is not followed.
+func (t Tree) OpenTrusted(name string) (*os.File, error) {
+	for at := path.Dir(name); ; at = path.Dir(at) {
+		dir, err := t.openRoots(at)
+		if err != nil {
+			return nil, err
+		}
+		dir.Close()
+		if at == "/" {
+			return t.openRoots(name)
+		}
+	}
+}
+
+// writableByOthers are the permissions that let others than root change a file.
+const writableByOthers = 0o022
+
+func (t Tree) openRoots(name string) (*os.File, error) {
+	f, err := t.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := Stat(f)
+	if err == nil && (info.UID != 0 || info.Mode&writableByOthers != 0) {
+		err = fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, so others than root can replace what is in it",
+			name, info.UID, info.Mode)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
 
 // ErrUsers says that a path leads to a file system that a user answers for.
 var ErrUsers = errors.New("a user's own file system (FUSE) is mounted there")

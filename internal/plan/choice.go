@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,24 +21,34 @@ type choice struct {
 func choose(p policy.Policy, f Facts) choice {
 	c := choice{places: f.Places, policy: p}
 	for _, private := range p.Private {
-		if isFor(private.For, f.Subject) {
+		if private.IsFor(f.Subject) {
 			c.private = append(c.private, private)
-		}
-		if f.Places[private.Target].Caller != Host {
-			c.detach = append(c.detach, private.Target)
 		}
 	}
 	for _, bind := range p.Bind {
-		if isFor(bind.For, f.Subject) {
+		if bind.IsFor(f.Subject) {
 			c.bind = append(c.bind, bind)
 		}
-		if c.sourceOf(bind).InPlace && !slices.Contains(c.detach, bind.Target) {
-			c.detach = append(c.detach, bind.Target)
+	}
+	// Also of tables that are for other users: the login process may have theirs.
+	for _, target := range slices.Sorted(maps.Keys(f.Places)) {
+		if f.Places[target].isOccupied() {
+			c.detach = append(c.detach, target)
 		}
 	}
 	slices.SortStableFunc(c.private, func(a, b policy.Private) int { return depth(a.Target) - depth(b.Target) })
 	slices.SortStableFunc(c.bind, func(a, b policy.Bind) int { return depth(a.Target) - depth(b.Target) })
 	return c
+}
+
+// isOccupied says that the login process has an instance there, or a configured bind.
+func (p Place) isOccupied() bool {
+	for _, source := range p.Sources {
+		if source.InPlace {
+			return true
+		}
+	}
+	return p.Caller != Host
 }
 
 func depth(path string) int { return strings.Count(path, "/") }

@@ -79,6 +79,7 @@ type Variable struct{ Name, Value string }
 // Place is a target as it is now.
 type Place struct {
 	Err        error // why it cannot be used; the rest is empty then
+	Missing    bool  // the host has no such directory, and its parent: the rest is as if it had
 	Directory  bool
 	MountPoint bool   // on the host a mount begins here
 	Carrier    string // the mount point of the host's mount that it lies on
@@ -181,6 +182,7 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 	if err := chosen.check(p.Propagation); err != nil {
 		return Plan{}, err
 	}
+	plan.makeTargets(chosen)
 	plan.cwd(f, chosen)
 	if len(chosen.targets()) == 0 && f.keepsHostView(chosen) {
 		plan.Steps = append([]Step{Return{}}, plan.Steps...)
@@ -297,13 +299,13 @@ func firstMatch(rules []policy.Rule, s policy.Subject) (policy.Rule, bool) {
 	return rules[i], true
 }
 
-// isFor reads a "for" list: none means everybody.
-func isFor(rules []policy.Rule, s policy.Subject) bool {
-	if rules == nil {
-		return true
+// makeTargets is for targets that are missing on the host.
+func (p *Plan) makeTargets(c choice) {
+	for _, private := range c.private {
+		if c.places[private.Target].Missing && private.Create != nil {
+			p.OnHost = append(p.OnHost, MakeTarget{Target: private.Target, Create: *private.Create})
+		}
 	}
-	_, matches := firstMatch(rules, s)
-	return matches
 }
 
 // makeMountPoints is for mount_points = "make": then no mount that carries a target has to
@@ -378,7 +380,7 @@ func (p *Plan) attach(c choice, fromCaller bool) {
 			Target:    private.Target,
 			Source:    Instance{private},
 			Directory: true,
-			Flags:     c.places[private.Target].Flags,
+			Flags:     stricter(c.places[private.Target].Flags, private.Options),
 			Inside:    outermost(private.Target, c.private),
 			Uncovered: uncovered(private.Target),
 		})
@@ -390,10 +392,21 @@ func (p *Plan) attach(c choice, fromCaller bool) {
 			Target:    bind.Target,
 			Source:    Bind{bind},
 			Directory: c.sourceOf(bind).Directory,
+			Flags:     stricter("", bind.Options),
 			Inside:    outermost(bind.Target, c.private),
 			Uncovered: uncovered(bind.Target),
 		})
 	}
+}
+
+// stricter adds options to the flags of a mount, and takes none away.
+func stricter(flags string, options policy.Options) string {
+	for _, name := range options.Names() {
+		if !slices.Contains(strings.Split(flags, ","), name) {
+			flags = strings.TrimPrefix(flags+","+name, ",")
+		}
+	}
+	return flags
 }
 
 // share brings the host's sockets into an instance.

@@ -143,6 +143,18 @@ func situations(t *testing.T) map[string]situation {
 		"a-tmpfs-of-the-session": {privates(target("/tmp", func(p *policy.Private) {
 			p.Kind, p.Scope, p.Size, p.Inodes = policy.Tmpfs, policy.Session, 1<<30, 1000
 		})), Facts{Subject: alice, Places: tmp(directory())}},
+		"a-tmpfs-with-a-mode-and-options": {privates(target("/tmp", func(p *policy.Private) {
+			p.Kind, p.Percent, p.Mode, p.Options = policy.Tmpfs, 20, 0o700, policy.Options{NoSUID: true, NoDev: true, NoExec: true}
+		})), Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
+		"options-of-a-directory": {privates(target("/tmp", func(p *policy.Private) { p.Options.NoExec = true })),
+			Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
+		"options-of-a-bind": {binds(policy.Bind{Source: labHosts, Target: "/etc/hosts", Recursive: true, Options: policy.Options{NoSUID: true, NoDev: true}}),
+			Facts{Subject: alice, Places: map[string]Place{"/tmp": directory(), "/etc/hosts": directory(file, source(labHosts, Source{}))}}},
+		"a-target-that-is-missing": {privates(target("/made/here", func(p *policy.Private) {
+			p.Create = &policy.Create{Mode: 0o1777, Owner: "root", Group: "adm"}
+		})), Facts{Subject: alice, Places: map[string]Place{"/made/here": directory(func(p *Place) { p.Missing = true })}}},
+		"except-this-user": {privates(target("/tmp", func(p *policy.Private) { p.Except = rules(t, "alice") })),
+			Facts{Subject: alice, Places: tmp(directory())}},
 		"a-base-of-its-own": {privates(target("/tmp", func(p *policy.Private) { p.Base = "/var/lib/gotmpns" })),
 			Facts{Subject: alice, Places: tmp(directory())}},
 		"targets-in-mount-order": {privates(target("/tmp/build/deep"), target("/var/tmp"), target("/tmp/build"), target("/tmp")),

@@ -25,6 +25,12 @@ type Return struct{}
 // MakeMountPoint binds a target onto itself on the host.
 type MakeMountPoint struct{ Target string }
 
+// MakeTarget creates a target that is missing on the host.
+type MakeTarget struct {
+	Target string
+	policy.Create
+}
+
 // Create makes a mount namespace: a copy of the host's, or of the login process's.
 type Create struct{ FromCaller bool }
 
@@ -45,7 +51,7 @@ type Attach struct {
 	Target    string
 	Source    AttachSource
 	Directory bool
-	Flags     string // of the target's own mount, which an instance gets too
+	Flags     string // that the mount gets: of the target's own mount, and by options
 	Inside    string // the private target in whose instance the mount point is made
 	Uncovered bool   // it goes over what a Detach has brought to light
 	Optional  bool   // where it cannot be made ready, the login goes on without
@@ -74,6 +80,14 @@ func (Return) String() string { return "return to the host's mount namespace" }
 
 func (m MakeMountPoint) String() string {
 	return "make " + m.Target + " a mount point on the host, by binding it onto itself"
+}
+
+func (m MakeTarget) String() string {
+	owner := m.Owner
+	if m.Group != "" {
+		owner += ":" + m.Group
+	}
+	return fmt.Sprintf("create %s on the host with mode %#o for %s", m.Target, m.Mode, owner)
 }
 
 func (c Create) String() string {
@@ -116,11 +130,17 @@ func (i Instance) String() string {
 		whose = "the session's"
 	}
 	text := fmt.Sprintf("%s %s", whose, i.Kind)
-	if i.Size != 0 {
+	switch {
+	case i.Size != 0:
 		text += fmt.Sprintf(" of %d bytes", i.Size)
+	case i.Percent != 0:
+		text += fmt.Sprintf(" of %d%% of the memory", i.Percent)
 	}
 	if i.Inodes != 0 {
 		text += fmt.Sprintf(" with %d inodes", i.Inodes)
+	}
+	if i.Mode != 0 {
+		text += fmt.Sprintf(" with mode %#o", i.Mode)
 	}
 	if i.Base != "" {
 		text += " in " + i.Base

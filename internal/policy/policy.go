@@ -72,6 +72,20 @@ type Bind struct {
 // and never lift a restriction.
 type Options struct{ NoSUID, NoDev, NoExec bool }
 
+// Names returns the options as mount(8) calls them.
+func (o Options) Names() []string {
+	var names []string
+	for _, option := range [...]struct {
+		set  bool
+		name string
+	}{{o.NoSUID, "nosuid"}, {o.NoDev, "nodev"}, {o.NoExec, "noexec"}} {
+		if option.set {
+			names = append(names, option.name)
+		}
+	}
+	return names
+}
+
 // Create says how a missing target is made on the host. Root makes it where nobody
 // but root can write on the way; below the home directory of the user, a process
 // with the user's ids does. One that exists is left as it is.

@@ -14,23 +14,11 @@ type Feature struct {
 // The change that makes logins do it removes its line here.
 var Unsupported = []Feature{
 	{Key: "notify", Value: regexp.MustCompile(`^true$`)},
-	{Table: "private", Key: "several tables for one target"}, // [Policy.Select]
-	{Table: "private", Key: "except"},
-	{Table: "private", Key: "target", Value: regexp.MustCompile(`^~|\$USER`)},
-	{Table: "private", Key: "base", Value: regexp.MustCompile(`\$USER`)},
-	{Table: "private", Key: "size", Value: regexp.MustCompile(`%$`)},
-	{Table: "private", Key: "mode"},
-	{Table: "private", Key: "options"},
-	{Table: "private", Key: "create"},
 	{Table: "private", Key: "skeleton"},
 	{Table: "private", Key: "on_create"},
 	{Table: "private", Key: "by", Value: regexp.MustCompile(`^(level|context)$`)},
 	{Table: "private", Key: "shared", Value: regexp.MustCompile(`^true$`)},
 	{Table: "private", Key: "require_selinux", Value: regexp.MustCompile(`^true$`)},
-	{Table: "bind", Key: "several tables for one target"},
-	{Table: "bind", Key: "except"},
-	{Table: "bind", Key: "target", Value: regexp.MustCompile(`^~|\$USER`)},
-	{Table: "bind", Key: "options"},
 }
 
 // IsUnsupported says whether a key with a value, as it is written, is on the list.

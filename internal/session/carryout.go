@@ -177,11 +177,15 @@ func (p *preparer) step(tree mountfd.Tree, step plan.Step) error {
 	return fmt.Errorf("cannot carry out the step %q: it is unknown here", step)
 }
 
-// open opens what was seen at a path; another file in its place is refused.
+// open opens what was seen at a path; another file in its place is refused, and so is a
+// file system that a user has mounted on the way since.
 func (p *preparer) open(tree mountfd.Tree, path string, want mountfd.ID) (*os.File, error) {
-	f, err := mountfd.Open(tree.Root, path)
-	if err != nil || want == (mountfd.ID{}) {
-		return f, err
+	if want == (mountfd.ID{}) {
+		return mountfd.Open(tree.Root, path) // a mount of ours was there, or is a user's own
+	}
+	f, err := tree.Open(path)
+	if err != nil {
+		return nil, err
 	}
 	info, err := mountfd.Peek(f)
 	if err == nil && info.ID != want {
@@ -296,7 +300,7 @@ func (p *preparer) mount(step plan.Attach) (*os.File, error) {
 }
 
 func (l *login) owner(private policy.Private) instance.Owner {
-	owner := instance.Owner{UID: l.request.UID, User: l.request.User}
+	owner := instance.Owner{UID: l.request.UID, GID: l.request.GID, User: l.request.User}
 	if private.Scope == policy.Session {
 		owner.Session = l.answer.Session
 	}
@@ -329,7 +333,7 @@ func (p *preparer) instanceOf(private policy.Private) (*os.File, error) {
 	}
 	p.answer.keep(dir)
 	p.inside[private.Target] = dir
-	return instance.Attachable(dir, target)
+	return instance.Attachable(dir, target, private.Options)
 }
 
 // tmpfs takes the one that another session of the user has, or makes one.
@@ -340,7 +344,7 @@ func (p *preparer) tmpfs(target instance.Target, private policy.Private) (*os.Fi
 		if err != nil {
 			return nil, err
 		}
-		mount, err := p.findTmpfs(target, mark)
+		mount, err := p.findTmpfs(target, private, mark)
 		if mount != nil || err != nil {
 			return mount, err
 		}
@@ -351,12 +355,12 @@ func (p *preparer) tmpfs(target instance.Target, private policy.Private) (*os.Fi
 // findTmpfs looks where it can be: in the namespaces of the user's sessions and, where
 // all of these have ended and no broker knows better, of the user's processes: a
 // detached tmux may be all that is left.
-func (p *preparer) findTmpfs(target instance.Target, mark string) (*os.File, error) {
+func (p *preparer) findTmpfs(target instance.Target, private policy.Private, mark string) (*os.File, error) {
 	if mark == "" {
 		return nil, nil
 	}
 	for _, n := range p.joinable {
-		mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, mark)
+		mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, private.Options, mark)
 		if mount != nil || err != nil {
 			return mount, err
 		}
@@ -366,7 +370,7 @@ func (p *preparer) findTmpfs(target instance.Target, mark string) (*os.File, err
 	}
 	for _, n := range registry.OfProcesses(p.request.UID, p.view.HostNamespace()) {
 		p.answer.keep(n.File)
-		mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, mark)
+		mount, err := p.answer.store.CloneTmpfs(n.File, p.view.Host.Table, target, private.Options, mark)
 		if mount != nil || err != nil {
 			return mount, err
 		}
@@ -381,9 +385,9 @@ func (p *preparer) bind(file *os.File, how policy.Bind) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	var attributes uint64
+	attributes := mountfd.FlagsNamed(how.Options.Names())
 	if how.ReadOnly {
-		attributes = unix.MOUNT_ATTR_RDONLY
+		attributes |= unix.MOUNT_ATTR_RDONLY
 	}
 	if err := mountfd.AddFlags(mount, attributes, how.Recursive); err != nil {
 		return mount, err

@@ -2,9 +2,11 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
+	"gotmpns/internal/hostdir"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/registry"
@@ -66,6 +68,16 @@ func (l *login) tryToJoin(facts *plan.Facts) (p plan.Plan, done bool, err error)
 		if p, err = plan.Make(l.policy, *facts); err != nil {
 			return p, false, err
 		}
+		made, err := l.makeTargets(p)
+		if err != nil {
+			return p, false, err
+		}
+		if made { // what was to be seen at them can be seen now
+			if err := l.observe(facts); err != nil {
+				return p, false, err
+			}
+			continue
+		}
 		join, ok := firstStep(p).(plan.Join)
 		if !ok {
 			return p, false, nil
@@ -76,6 +88,31 @@ func (l *login) tryToJoin(facts *plan.Facts) (p plan.Plan, done bool, err error)
 		}
 		facts.Joinable = slices.DeleteFunc(facts.Joinable, func(n plan.Namespace) bool { return n.Session == join.Session })
 	}
+}
+
+// makeTargets creates the targets that are missing on the host, if there are any.
+func (l *login) makeTargets(p plan.Plan) (made bool, err error) {
+	for _, step := range p.OnHost {
+		step, ok := step.(plan.MakeTarget)
+		if !ok {
+			continue
+		}
+		if l.made[step.Target] {
+			return false, fmt.Errorf("cannot use %s: it was removed when it had just been created", step.Target)
+		}
+		if l.host.Confined && hostdir.NeedsUser(l.view.Host, step.Target) {
+			return false, ErrConfined
+		}
+		user := hostdir.User{UID: l.request.UID, GID: l.request.GID, Name: l.request.User, Home: l.request.Home}
+		if err := hostdir.Make(l.view.Host, step.Target, step.Create, user); err != nil {
+			return false, err
+		}
+		if l.made == nil {
+			l.made = map[string]bool{}
+		}
+		l.made[step.Target], made = true, true
+	}
+	return made, nil
 }
 
 func firstStep(p plan.Plan) plan.Step {

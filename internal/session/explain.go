@@ -61,17 +61,20 @@ func explain(request wire.Request, change func(policy.Policy) policy.Policy) (Ex
 	v.Caller, v.InHost = v.Host, true
 	l := login{host: Worker(), view: v, request: request, answer: &Answer{}}
 	var facts plan.Facts
-	if l.policy, err = config.Load(request.Config); err != nil {
+	if l.config, err = config.Load(request.Config); err != nil {
 		return Explanation{Facts: facts, Err: err}, nil
 	}
-	l.policy = change(l.policy)
+	l.config = change(l.config)
+	l.policy = l.config
 	if err := l.identify(&facts); err != nil {
 		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
 	}
 	if l.answer.state, err = state.Look(v.Host.Root); err != nil {
 		return Explanation{}, err
 	}
-	l.observe(&facts)
+	if err := l.observe(&facts); err != nil {
+		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
+	}
 	facts.Cwd = plan.Cwd{Path: "/", OnHost: true}
 	l.findJoinable(&facts)
 	e := Explanation{Policy: l.policy, Facts: facts}
@@ -86,6 +89,9 @@ func (l *login) verify(p plan.Plan) error {
 	for _, attach := range p.Shows() {
 		source, ok := attach.Source.(plan.Instance)
 		if !ok {
+			continue
+		}
+		if l.observer.places[source.Target].facts.Missing {
 			continue
 		}
 		if err := l.verifyInstance(source.Private); err != nil {

@@ -44,42 +44,71 @@ type observer struct {
 	cwdFacts plan.Cwd
 }
 
-// observe gathers what the plan depends on.
-func (l *login) observe(facts *plan.Facts) {
-	l.answer.store = instance.NewStore(l.view, l.answer.state)
+// observe gathers what the plan depends on, and reduces the policy to what is for this
+// login.
+func (l *login) observe(facts *plan.Facts) error {
+	var err error
+	if l.policy, err = l.config.Select(facts.Subject, l.request.Home); err != nil {
+		return err
+	}
+	if l.answer.store == nil {
+		l.answer.store = instance.NewStore(l.view, l.answer.state)
+	}
 	l.observer = observer{
 		view: l.view, store: l.answer.store, uid: l.request.UID,
 		places: map[string]*place{}, strayed: map[uint32]bool{}, keep: l.answer.keep,
 	}
 	o := &l.observer
 	o.observe(l.policy)
+	o.observeOthers(l.config)
 	o.lookAtCwd()
 	facts.Places, facts.Cwd = o.facts(), o.cwdFacts
 	// Where it cannot be told, later mounts might be missed.
 	facts.HostShared, _ = l.view.Host.IsShared(l.view.Host.Root)
 	facts.Origin = l.origin()
 	facts.Holds = l.holds()
+	return nil
 }
 
-// observe looks at every target of a policy, also at those that are not for
-// this user: the login process may come from a session that has them.
+// observe looks at the targets of a policy that is for this login.
 func (o *observer) observe(p policy.Policy) {
 	for _, private := range p.Private {
 		pl := o.look(private.Target, private.Base)
-		if pl.facts.Err == nil {
+		switch {
+		case pl.facts.Err == nil:
 			o.lookAtShares(pl, private.Share)
+		case pl.host.Dir == nil && private.Create != nil && errors.Is(pl.facts.Err, fs.ErrNotExist):
+			o.lookAtMissing(pl, private.Target)
 		}
 	}
 	for _, bind := range p.Bind {
-		pl := o.places[bind.Target]
-		if pl == nil {
-			pl = o.look(bind.Target, "")
-		}
-		o.addSource(pl, bind.Source)
+		o.addSource(o.look(bind.Target, ""), bind.Source)
 	}
 }
 
+// observeOthers looks at the targets that are not for this user, which the session has
+// that the login process comes from. What ~ and $USER are there is not known.
+func (o *observer) observeOthers(p policy.Policy) {
+	if o.view.InHost {
+		return
+	}
+	for _, private := range p.Private {
+		if !policy.IsVariable(private.Target) {
+			o.look(private.Target, private.Base)
+		}
+	}
+	for _, bind := range p.Bind {
+		if !policy.IsVariable(bind.Target) {
+			o.addSource(o.look(bind.Target, ""), bind.Source)
+		}
+	}
+}
+
+// look looks at a target once, however many tables have it.
 func (o *observer) look(target, base string) *place {
+	if pl := o.places[target]; pl != nil {
+		return pl
+	}
 	pl := &place{sources: map[string]*os.File{}}
 	pl.facts.Sources = map[string]plan.Source{}
 	o.places[target] = pl
@@ -102,11 +131,28 @@ func (o *observer) lookAt(pl *place, target, base string) (err error) {
 	}
 	pl.facts.Directory = pl.host.Info.IsDir()
 	pl.facts.MountPoint = pl.host.Info.MountRoot
-	if pl.facts.Carrier, err = o.carrier(pl.host); err != nil {
+	if pl.facts.MountPoint {
+		pl.facts.Carrier = target
+	} else if pl.facts.Carrier, err = o.carrier(target); err != nil {
 		return err
 	}
 	pl.facts.Flags, err = flagsOf(pl.host.Dir)
 	return err
+}
+
+// lookAtMissing is for a target that is to be created: it will be like its parent.
+func (o *observer) lookAtMissing(pl *place, target string) {
+	parent, err := o.view.Host.Open(path.Dir(target))
+	if err != nil {
+		pl.facts.Err = missing(path.Dir(target), err)
+		return
+	}
+	defer parent.Close()
+	facts := plan.Place{Missing: true, Directory: true, Sources: pl.facts.Sources}
+	if facts.Carrier, facts.Err = o.carrier(target); facts.Err == nil {
+		facts.Flags, facts.Err = flagsOf(parent)
+	}
+	pl.facts = facts
 }
 
 // lookAtCaller finds out what the login process has at the target.
@@ -157,12 +203,9 @@ func (o *observer) uncover(pl *place, target string) (err error) {
 	return err
 }
 
-// carrier returns the mount point of the mount that a target lies on.
-func (o *observer) carrier(target instance.Target) (string, error) {
-	if target.Info.MountRoot {
-		return target.Path, nil
-	}
-	for at := path.Dir(target.Path); at != "/"; at = path.Dir(at) {
+// carrier returns the mount point of the mount that the parent of a target lies on.
+func (o *observer) carrier(target string) (string, error) {
+	for at := path.Dir(target); at != "/"; at = path.Dir(at) {
 		dir, err := o.view.Host.Open(at)
 		if err != nil {
 			return "", err
@@ -184,10 +227,19 @@ func flagsOf(dir *os.File) (string, error) {
 
 func missing(target string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no %s; create it, or remove it from the configuration", target)
+		return &missingError{target}
 	}
 	return err
 }
+
+// missingError is [fs.ErrNotExist] for a target.
+type missingError struct{ path string }
+
+func (m *missingError) Error() string {
+	return fmt.Sprintf("there is no %s; create it, or remove it from the configuration", m.path)
+}
+
+func (m *missingError) Is(err error) bool { return err == fs.ErrNotExist }
 
 // lookAtShares finds out what the host has under the names that an instance shares.
 func (o *observer) lookAtShares(pl *place, names []string) {
@@ -228,6 +280,9 @@ func judge(file *os.File) (directory bool, refused string) {
 }
 
 func (o *observer) addSource(pl *place, source string) {
+	if _, looked := pl.facts.Sources[source]; looked {
+		return
+	}
 	file, err := o.view.Host.Open(source)
 	facts := plan.Source{Err: err}
 	if err == nil {

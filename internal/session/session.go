@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 
@@ -40,9 +41,15 @@ type Host struct {
 	// Namespaces are those of a user's open sessions, the latest first; they are the
 	// caller's to close. host is the host's own, which is none of them.
 	Namespaces func(records *state.Dir, uid uint32, host *os.File) []*registry.Namespace
+	// Confined says that this process can neither take a user's ids nor run programs:
+	// what needs that is refused with [ErrConfined].
+	Confined bool
 	// Remembers says that Namespaces knows those without an open session as well.
 	Remembers bool
 }
+
+// ErrConfined says that a worker has to be asked.
+var ErrConfined = errors.New("this login has to be prepared with rights that the broker has not")
 
 // Worker is the host of a process that answers once: it looks with its own eyes.
 func Worker() Host {
@@ -142,11 +149,13 @@ type login struct {
 	request  wire.Request
 	pid      int
 	answer   *Answer
-	policy   policy.Policy
+	config   policy.Policy // for everybody
+	policy   policy.Policy // for this login, once it has been observed
 	view     *view.View
 	claim    *state.Claim
 	observer observer
 	joinable map[string]*registry.Namespace // by the session's name
+	made     map[string]bool                // targets that this login has created
 }
 
 func (l *login) open() error {
@@ -156,9 +165,10 @@ func (l *login) open() error {
 	}
 	l.view = v
 	l.answer.keep(v)
-	if l.policy, err = l.host.Config(l.request.Config); err != nil {
+	if l.config, err = l.host.Config(l.request.Config); err != nil {
 		return err
 	}
+	l.policy = l.config
 	facts := plan.Facts{
 		PAMEnv:     variables(l.request.PAMEnv),
 		ProcessEnv: variables(l.request.ProcessEnv),
@@ -181,7 +191,9 @@ func (l *login) open() error {
 			return err
 		}
 	}
-	l.observe(&facts)
+	if err := l.observe(&facts); err != nil {
+		return err
+	}
 	return l.decide(facts)
 }
 
@@ -234,6 +246,9 @@ func (l *login) reply(p plan.Plan, join *wire.Join) error {
 	entries := []wire.Entry{wire.Summary{Text: p.Outcome}}
 	who := fmt.Sprintf("%s (uid %d): ", l.request.User, l.request.UID)
 	remarks := p.Remarks
+	for _, target := range slices.Sorted(maps.Keys(l.made)) {
+		remarks = append(remarks, target+" was missing on the host, and has been created")
+	}
 	if l.answer.store != nil {
 		remarks = append(remarks, l.answer.store.Remarks...)
 	}

@@ -9,6 +9,7 @@ type Request struct {
 	Debug      bool
 	User       string // as the name service writes it
 	Shell      string
+	Home       string // as the name service writes it; not looked at
 	Service    string
 	TTY        string
 	RHost      string
@@ -87,6 +88,8 @@ func (r *Request) text(kind uint16) *string {
 		return &r.RUser
 	case typeConfig:
 		return &r.Config
+	case typeHome:
+		return &r.Home
 	}
 	return nil
 }
@@ -114,7 +117,7 @@ func (r Request) Encode() ([]byte, error) {
 	if r.Debug {
 		e.entry(typeDebug)
 	}
-	for kind := uint16(typeUser); kind <= typeConfig; kind++ {
+	for _, kind := range [...]uint16{typeUser, typeShell, typeService, typeTTY, typeRHost, typeRUser, typeConfig, typeHome} {
 		if text := *r.text(kind); text != "" || kind == typeUser || kind == typeConfig {
 			e.entry(kind, text)
 		}

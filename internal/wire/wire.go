@@ -47,6 +47,7 @@ const (
 	typeConfig     = 10
 	typePAMEnv     = 11
 	typeProcessEnv = 12
+	typeHome       = 13
 
 	typeLog     = 32
 	typeSummary = 33

@@ -19,7 +19,7 @@ var numbers = map[string]uint64{
 	"MAGIC": Magic, "VERSION": Version, "REQUEST_MAX": RequestMax, "REPLY_MAX": ReplyMax, "STRING_MAX": StringMax,
 	"DESCRIPTORS_MAX": DescriptorsMax, "NONE": None, "ENTRIES_MAX": EntriesMax, "OPEN": kindOpen, "REPLY": kindReply,
 	"UID": typeUID, "GID": typeGID, "DEBUG": typeDebug, "USER": typeUser, "SHELL": typeShell, "SERVICE": typeService,
-	"TTY": typeTTY, "RHOST": typeRHost, "RUSER": typeRUser, "CONFIG": typeConfig, "PAM_ENV": typePAMEnv, "PROCESS_ENV": typeProcessEnv,
+	"TTY": typeTTY, "RHOST": typeRHost, "RUSER": typeRUser, "CONFIG": typeConfig, "PAM_ENV": typePAMEnv, "PROCESS_ENV": typeProcessEnv, "HOME": typeHome,
 	"LOG": typeLog, "SUMMARY": typeSummary, "RECORD": typeRecord, "ENV": typeEnv, "TELL": typeTell, "JOIN": typeJoin,
 }
 
@@ -42,7 +42,7 @@ func TestTheNumbersAreThoseOfC(t *testing.T) {
 }
 
 var fullRequest = Request{
-	UID: 1000, GID: 1001, Debug: true, User: "alice", Shell: "/bin/bash", Service: "sshd", TTY: "pts/1", RHost: "host", RUser: "bob",
+	UID: 1000, GID: 1001, Debug: true, User: "alice", Shell: "/bin/bash", Home: "/home/alice", Service: "sshd", TTY: "pts/1", RHost: "host", RUser: "bob",
 	Config: "/etc/security/gotmpns.toml", PAMEnv: []Variable{{"TMPDIR", "a=b"}, {"TMP", ""}}, ProcessEnv: []Variable{{"TEMP", "\xff"}},
 }
 
