@@ -154,13 +154,14 @@ func (s *Store) Directory(target Target, configured string, owner Owner) (*os.Fi
 // make is for the first login of a user, and for the first one of another user with
 // that uid.
 func (s *Store) make(b base, target Target, owner Owner) (*os.File, error) {
-	if err := s.Lock(owner.UID); err != nil {
-		return nil, err
+	busy := s.Lock(owner.UID)
+	if busy != nil && !errors.Is(busy, state.ErrBusy) {
+		return nil, busy
 	}
 	if dir, err := s.find(b, target, owner); dir != nil || err != nil {
 		return dir, err
 	}
-	if err := s.setAside(b, owner); err != nil {
+	if err := s.clear(b, owner, busy); err != nil {
 		return nil, err
 	}
 	if err := s.create(b, target, owner); err != nil {
@@ -254,6 +255,18 @@ func verify(dir *os.File, b base, target Target, owner Owner) error {
 	return nil
 }
 
+// clear makes room for the owner's instance. Only that needs the lock: a login that was
+// stopped while it has the lock keeps no other from making the instance.
+func (s *Store) clear(b base, owner Owner, busy error) error {
+	if busy == nil {
+		return s.setAside(b, owner)
+	}
+	if name, err := s.madeFor(b, owner); err != nil || name == "" || name == owner.User {
+		return err
+	}
+	return busy
+}
+
 // setAside moves away what goes by the owner's uid and is not the owner's: the
 // files of somebody who had the uid before, or a making that was cut short.
 func (s *Store) setAside(b base, owner Owner) error {
@@ -273,7 +286,8 @@ func (s *Store) setAside(b base, owner Owner) error {
 	return nil
 }
 
-// create makes the instance under another name and puts it in place whole.
+// create makes the instance under another name and puts it in place whole. One that
+// another login has put there in the meantime stays.
 func (s *Store) create(b base, target Target, owner Owner) error {
 	fd := int(b.dir.Fd())
 	temporary := ".new-" + state.Random()
@@ -282,16 +296,27 @@ func (s *Store) create(b base, target Target, owner Owner) error {
 	}
 	err := resemble(b.dir, temporary, target, owner)
 	if err == nil {
-		err = unix.Symlinkat(owner.User, fd, owner.name()+".user")
+		err = unlessThere(unix.Symlinkat(owner.User, fd, owner.name()+".user"))
 	}
 	if err == nil {
 		err = unix.Renameat2(fd, temporary, fd, owner.name(), unix.RENAME_NOREPLACE)
 	}
 	if err != nil {
 		_ = unix.Unlinkat(fd, temporary, unix.AT_REMOVEDIR)
+		if unlessThere(err) == nil {
+			return nil
+		}
 		return fmt.Errorf("cannot make the instance %s/%s: %w", b.dir.Name(), owner.name(), err)
 	}
 	return nil
+}
+
+// unlessThere takes a name that another login of the user has made for success.
+func unlessThere(err error) error {
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
 }
 
 // resemble gives a directory the target's owner, mode and label, and the owner's mark.
