@@ -150,7 +150,7 @@ static void set_priority(void)
 	(void)syscall(SYS_ioprio_set, 1 /* a process */, 0 /* this one */, 0 /* as nice has it */);
 }
 
-/* Not below a slice or a manager of the user's, who could stop it there. */
+/* Is it below a slice or a manager of a user's?  The user could stop it there. */
 static bool is_in_users_cgroup(void)
 {
 	char text[PATH_MAX];

@@ -38,7 +38,7 @@ void record_remove(pam_handle_t *pamh, const char *name)
 
 	/*
 	 * Best effort, also without privileges: the broker removes records of ended
-	 * processes.  The directory is the user's, who may have other sessions.
+	 * processes.  The directory stays, because the user may have other sessions.
 	 */
 	if (snprintf(path, sizeof path, "%s/%s", GOTMPNS_SESSIONS_DIR, name) < (int)sizeof path)
 		(void)unlink(path);

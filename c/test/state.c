@@ -60,7 +60,7 @@ static int has_children(void)
 	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
-/* The highest descriptor at or above the limit; the log's connection counts, too. */
+/* The highest descriptor at or above the limit, the log's connection included. */
 static int highest_above(rlim_t limit)
 {
 	for (int fd = 1023; fd >= 0 && (rlim_t)fd >= limit; fd--) {
