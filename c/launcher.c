@@ -30,6 +30,12 @@
 #include "wire.h"
 
 #define LIBRARY "gotmpns-session.so"
+/*
+ * While the package is upgraded from 0.1, a login process may have the module of
+ * before and this launcher: the package keeps the library of before for these.
+ */
+#define OLD_LIBRARY "gotmpns-session-1.so"
+#define OLD_VERSION 1
 #define ENTRY "gotmpns_session_serve"
 /* The Go runtime reserves address space in large pieces before it starts: with 768 MiB it does. */
 #define ADDRESS_SPACE_NEEDED ((rlim_t)1 << 30)
@@ -255,7 +261,16 @@ static void refuse_library(void)
 	refuse(why);
 }
 
-static int serve(void)
+/* The message version of the module that asks; 0 where there is no request. */
+static unsigned asked_version(void)
+{
+	struct gotmpns_header header;
+
+	return recv(0, &header, sizeof header, MSG_PEEK) == (ssize_t)sizeof header ? header.version
+										    : 0;
+}
+
+static int serve(const char *name)
 {
 	/* The file that the kernel executed: neither argv nor /proc is asked. */
 	const char *self = (const char *)getauxval(AT_EXECFN);
@@ -265,7 +280,7 @@ static int serve(void)
 	int (*entry)(int);
 
 	if (slash == NULL || snprintf(path, sizeof path, "%.*s/%s", (int)(slash - self), self,
-				      LIBRARY) >= (int)sizeof path)
+				      name) >= (int)sizeof path)
 		refuse("cannot load the session library: the path of the worker is not absolute, "
 		       "or too long");
 	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -279,12 +294,16 @@ static int serve(void)
 
 int main(void)
 {
+	bool old;
+
 	reset_signals();
 	if (!is_socket())
 		return 1; /* started by hand */
+	old = asked_version() == OLD_VERSION;
 	if (!become_root())
 		refuse("the worker cannot become root; is the login process missing capabilities?");
-	leave_cgroup();
+	if (!old) /* the module of before is asked for by its child */
+		leave_cgroup();
 	set_priority();
 	set_limits();
 	if (!keep_only_socket())
@@ -294,5 +313,5 @@ int main(void)
 	end_with_caller();
 	stay_in_one_place();
 	/* Straight to the kernel: there is nothing that wants to be tidied up. */
-	_exit(serve());
+	_exit(serve(old ? OLD_LIBRARY : LIBRARY));
 }

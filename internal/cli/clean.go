@@ -33,11 +33,11 @@ var kinds = []kind{
 }
 
 func newClean() *cobra.Command {
-	var dryRun bool
+	var dryRun, mountPoints bool
 	path := config.DefaultPath
 	wanted := make([]bool, len(kinds))
 	cmd := &cobra.Command{
-		Use:   "clean [--dry-run] [--all-unused | --KIND...] [--config FILE]",
+		Use:   "clean [--dry-run] [--all-unused | --KIND... | --mount-points] [--config FILE]",
 		Short: "Remove private directories that are not in use",
 		Long: `Removes directories that are due, and prints them: those of targets with
 cleanup = "logout" whose user has no session any more, and what logins and
@@ -52,6 +52,9 @@ Nothing is removed while its user has a session or any process uses it.`,
   gotmpns clean --all-unused --dry-run`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if mountPoints {
+				return undoMountPoints(cmd.OutOrStdout(), dryRun)
+			}
 			due := slices.Clone(cleanup.Always)
 			for i, k := range kinds {
 				if wanted[i] {
@@ -66,6 +69,7 @@ Nothing is removed while its user has a session or any process uses it.`,
 	for i, k := range kinds {
 		f.BoolVar(&wanted[i], k.name, false, k.help)
 	}
+	f.BoolVar(&mountPoints, "mount-points", false, "undo what mount_points = \"make\" has mounted on the host, and nothing else")
 	f.BoolVarP(&dryRun, "dry-run", "n", false, "print what is due, and remove nothing")
 	f.StringVar(&path, "config", path, "the configuration `FILE` that says what is due")
 	return cmd
