@@ -57,16 +57,6 @@ static void reset_signals(void)
 
 /* ---- refusing ---- */
 
-/* Returns when the request is there, unread; false when the login process hangs up. */
-static bool await_request(void)
-{
-	struct pollfd pollfd = {.fd = 0, .events = POLLIN};
-
-	while (poll(&pollfd, 1, -1) < 0 && errno == EINTR)
-		;
-	return (pollfd.revents & POLLHUP) == 0;
-}
-
 /* Answers the login process with a refusal, and exits. */
 __attribute__((noreturn)) static void refuse(const char *why)
 {
@@ -219,16 +209,36 @@ static bool detach_from_caller(void)
 /* ---- the session library ---- */
 
 /*
- * From now on this process ends with the login process, or when that closes the
- * socket: SIGIO's default, and nothing of the Go runtime's.  SIGIO comes with data
- * as well, so the request has to be there already.
+ * SIGIO comes with a message as well, and then late: the sender raises it after
+ * the message can be read.
  */
-static void end_with_caller(void)
+static void end_if_hung_up(int signal)
 {
-	(void)alarm(LIFETIME);
-	if (!await_request() || fcntl(0, F_SETOWN, getpid()) != 0 ||
-	    fcntl(0, F_SETFL, O_RDWR | O_ASYNC) != 0 || !await_request())
+	struct pollfd pollfd = {.fd = 0, .events = POLLIN};
+	int error = errno;
+
+	(void)signal;
+	if (poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLHUP) != 0)
 		_exit(1);
+	errno = error;
+}
+
+/*
+ * From now on this process ends with the login process, or when that closes the
+ * socket, whatever the session library is doing.  The Go runtime leaves SIGIO
+ * alone, and wants every handler on the alternate stack.
+ */
+static bool end_with_caller(void)
+{
+	struct sigaction action = {.sa_flags = SA_RESTART | SA_ONSTACK};
+
+	action.sa_handler = end_if_hung_up;
+	(void)alarm(LIFETIME);
+	if (sigaction(SIGIO, &action, NULL) != 0 || fcntl(0, F_SETOWN, getpid()) != 0 ||
+	    fcntl(0, F_SETFL, O_RDWR | O_ASYNC) != 0)
+		return false;
+	end_if_hung_up(SIGIO); /* before it could be noticed */
+	return true;
 }
 
 /*
@@ -310,7 +320,8 @@ int main(void)
 		refuse("the worker cannot open /dev/null");
 	if (!detach_from_caller())
 		refuse("the worker cannot change to the root directory");
-	end_with_caller();
+	if (!end_with_caller())
+		refuse("the worker cannot watch the socket to the login process");
 	stay_in_one_place();
 	/* Straight to the kernel: there is nothing that wants to be tidied up. */
 	_exit(serve(old ? OLD_LIBRARY : LIBRARY));
