@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -202,6 +203,7 @@ func TestClaimsAndTheRemovalOfTheEmptyDirectoryDoNotMix(t *testing.T) {
 				return
 			default:
 				d.DropUser(alice)
+				time.Sleep(time.Millisecond) // no broker does it more often, by far
 			}
 		}
 	}()
