@@ -324,6 +324,8 @@ func TestWhereToAddTheLine(t *testing.T) {
 			`run "pam-auth-update --enable gotmpns", which adds the line to /etc/pam.d/common-session`},
 		{"a package's that includes nothing", true, vendors("session required pam_unix.so\n"),
 			`create /etc/pam.d/x with two lines: "@include /usr/lib/pam.d/x" and "session optional pam_gotmpns.so"`},
+		{"a package's that includes a package's", true, vendors("@include postlogin\n"),
+			`create /etc/pam.d/x with two lines: "@include /usr/lib/pam.d/x" and "session optional pam_gotmpns.so"`},
 		{"the administrator's", true, administrators("session required pam_unix.so\n"),
 			`add the line "session optional pam_gotmpns.so" at the end of /etc/pam.d/x`},
 		{"one that includes another service", false, administrators("session include cron\nsession optional pam_x.so\n"),
@@ -335,6 +337,7 @@ func TestWhereToAddTheLine(t *testing.T) {
 	} {
 		s := System{Stacks: files(debianCommon, debianCommon), Profile: c.profile}
 		s.Stacks["x"] = c.file
+		s.Stacks["postlogin"] = pamconf.File{Path: "/usr/lib/pam.d/postlogin", Text: "session optional pam_lastlog.so\n"}
 		if diff := cmp.Diff(c.want, s.enable("x")); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
 		}
