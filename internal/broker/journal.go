@@ -17,6 +17,7 @@ import (
 	"gotmpns/internal/config"
 	"gotmpns/internal/counters"
 	"gotmpns/internal/exchange"
+	"gotmpns/internal/instance"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/session"
 	"gotmpns/internal/view"
@@ -119,7 +120,7 @@ func (j *journal) handedOver(err error) {
 	j.count(func() { j.handovers++ })
 	j.counters.HandedOver()
 	priority := sd.PriNotice
-	if errors.Is(err, view.ErrElsewhere) || errors.Is(err, session.ErrConfined) {
+	if errors.Is(err, view.ErrElsewhere) || errors.Is(err, instance.ErrConfined) {
 		priority = sd.PriDebug
 	}
 	j.send(priority, "handed-over", fmt.Sprintf("login handed over to a worker: %v", err), nil)

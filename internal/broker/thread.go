@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/exchange"
+	"gotmpns/internal/instance"
 	"gotmpns/internal/registry"
 	"gotmpns/internal/session"
 	"gotmpns/internal/state"
@@ -131,7 +132,7 @@ func (t *thread) answer(fd int, message []byte) error {
 func (t *thread) open(fd int, request wire.Request, peer *peer, began time.Time) error {
 	answer := exchange.Answer(t.host(peer), request, peer.pid)
 	defer answer.Close()
-	if errors.Is(answer.Err, view.ErrElsewhere) || errors.Is(answer.Err, session.ErrConfined) {
+	if errors.Is(answer.Err, view.ErrElsewhere) || errors.Is(answer.Err, instance.ErrConfined) {
 		return answer.Err
 	}
 	// From here on the user's next login finds the namespace.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 	"gotmpns/test/process"
@@ -75,7 +76,7 @@ func login(v *view.View, dir string, owner Owner) (*os.File, error) {
 			return nil, err
 		}
 		store := NewStore(v, s)
-		f, err := store.Directory(target, "", owner)
+		f, err := store.Directory(target, policy.Private{}, owner)
 		store.Close()
 		err = errors.Join(err, s.Close(), target.Dir.Close())
 		if !errors.Is(err, state.ErrBusy) {
@@ -137,12 +138,12 @@ func TestAStoppedLoginDelaysNobodyElse(t *testing.T) {
 	must(t, unix.Kill(stopped.PID, unix.SIGSTOP))
 
 	store, target := newStore(t, dir)
-	f, err := store.Directory(target, "", alice)
+	f, err := store.Directory(target, policy.Private{}, alice)
 	if err != nil || store.Locked() {
 		t.Errorf("alice waits although nothing has to be made: %v", err)
 	}
 	must(t, f.Close())
-	f, err = store.Directory(target, "", bob)
+	f, err = store.Directory(target, policy.Private{}, bob)
 	must(t, err)
 	must(t, f.Close())
 	if !store.Locked() {
@@ -152,17 +153,17 @@ func TestAStoppedLoginDelaysNobodyElse(t *testing.T) {
 
 	must(t, os.Remove(one(t, dir+"/gotmpns-*")+"/1000"))
 	began := time.Now()
-	if _, err := store.Directory(target, "", alice); !errors.Is(err, state.ErrBusy) || time.Since(began) < lockAtMost {
+	if _, err := store.Directory(target, policy.Private{}, alice); !errors.Is(err, state.ErrBusy) || time.Since(began) < lockAtMost {
 		t.Errorf("after %s: error is %v", time.Since(began), err)
 	}
 	began = time.Now()
-	if _, err := store.Directory(target, "", alice); !errors.Is(err, state.ErrBusy) || time.Since(began) >= lockAtMost {
+	if _, err := store.Directory(target, policy.Private{}, alice); !errors.Is(err, state.ErrBusy) || time.Since(began) >= lockAtMost {
 		t.Errorf("it has waited twice: %s, %v", time.Since(began), err)
 	}
 	wantInBase(t, dir, "1000.user", "1001", "1001.user")
 	stopped.End()
 	store, target = newStore(t, dir)
-	f, err = store.Directory(target, "", alice)
+	f, err = store.Directory(target, policy.Private{}, alice)
 	must(t, err)
 	must(t, f.Close())
 	if !store.Locked() {
@@ -221,7 +222,7 @@ func TestAUidThatChangesHands(t *testing.T) {
 			if existing != nil {
 				existing.Close()
 			}
-			f, err := store.Directory(target, "", alice)
+			f, err := store.Directory(target, policy.Private{}, alice)
 			must(t, err)
 			defer f.Close()
 			_, err = os.Stat(instance + "/secret")
@@ -254,7 +255,7 @@ func TestASessionOfItsOwnHasAnInstanceOfItsOwn(t *testing.T) {
 	store, target := newStore(t, dir)
 	seen := map[mountfd.ID]bool{}
 	for _, session := range []string{"1000/7-8-aaaaaaaa", "1000/7-8-bbbbbbbb", "1000/7-8-aaaaaaaa", ""} {
-		f, err := store.Directory(target, "", Owner{UID: 1000, User: "alice", Session: session})
+		f, err := store.Directory(target, policy.Private{}, Owner{UID: 1000, User: "alice", Session: session})
 		must(t, err)
 		defer f.Close()
 		seen[identity(t, f)] = true

@@ -90,6 +90,9 @@ func MarkedFor(mark string) (uid uint32, ok bool) {
 // Store makes and finds instances for one login.
 type Store struct {
 	Remarks []string // what somebody should know, for the log
+	// Confined says that this process runs no programs: what needs one is refused with
+	// [ErrConfined].
+	Confined bool
 
 	view   *view.View
 	state  *state.Dir
@@ -138,9 +141,9 @@ func (s *Store) openBase(target Target, configured string) (base, error) {
 }
 
 // Directory returns the owner's instance of kind directory, as a place; it is
-// made where it is missing.
-func (s *Store) Directory(target Target, configured string, owner Owner) (*os.File, error) {
-	b, err := s.openBase(target, configured)
+// made, and filled, where it is missing.
+func (s *Store) Directory(target Target, p policy.Private, owner Owner) (*os.File, error) {
+	b, err := s.openBase(target, p.Base)
 	if err != nil {
 		return nil, err
 	}
@@ -148,14 +151,18 @@ func (s *Store) Directory(target Target, configured string, owner Owner) (*os.Fi
 	if dir, err := s.find(b, target, owner); dir != nil || err != nil {
 		return dir, err
 	}
-	return s.make(b, target, owner)
+	return s.make(b, target, p, owner)
 }
 
 // make is for the first login of a user, and for the first one of another user with
 // that uid.
-func (s *Store) make(b base, target Target, owner Owner) (*os.File, error) {
+func (s *Store) make(b base, target Target, p policy.Private, owner Owner) (*os.File, error) {
+	if s.Confined && isFilled(p) {
+		return nil, ErrConfined
+	}
 	busy := s.Lock(owner.UID)
-	if busy != nil && !errors.Is(busy, state.ErrBusy) {
+	// Filling takes longer, and is done once.
+	if busy != nil && (isFilled(p) || !errors.Is(busy, state.ErrBusy)) {
 		return nil, busy
 	}
 	if dir, err := s.find(b, target, owner); dir != nil || err != nil {
@@ -164,7 +171,7 @@ func (s *Store) make(b base, target Target, owner Owner) (*os.File, error) {
 	if err := s.clear(b, owner, busy); err != nil {
 		return nil, err
 	}
-	if err := s.create(b, target, owner); err != nil {
+	if err := s.create(b, target, p, owner); err != nil {
 		return nil, err
 	}
 	dir, err := s.find(b, target, owner)
@@ -288,13 +295,16 @@ func (s *Store) setAside(b base, owner Owner) error {
 
 // create makes the instance under another name and puts it in place whole. One that
 // another login has put there in the meantime stays.
-func (s *Store) create(b base, target Target, owner Owner) error {
+func (s *Store) create(b base, target Target, p policy.Private, owner Owner) error {
 	fd := int(b.dir.Fd())
 	temporary := ".new-" + state.Random()
 	if err := unix.Mkdirat(fd, temporary, 0o700); err != nil {
 		return fmt.Errorf("cannot make an instance in %s: %w", b.dir.Name(), err)
 	}
 	err := resemble(b.dir, temporary, target, owner)
+	if err == nil && isFilled(p) {
+		err = s.fillDirectory(b, temporary, target, p, owner)
+	}
 	if err == nil {
 		err = unlessThere(unix.Symlinkat(owner.User, fd, owner.name()+".user"))
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 	"gotmpns/test/leftover"
@@ -69,7 +70,7 @@ func chmod(t *testing.T, path string, mode os.FileMode) {
 func first(t *testing.T, dir string) (instance string) {
 	t.Helper()
 	store, target := newStore(t, dir)
-	f, err := store.Directory(target, "", alice)
+	f, err := store.Directory(target, policy.Private{}, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func TestAForeignBaseIsRefused(t *testing.T) {
 			before := lstat(t, base)
 			began := time.Now()
 			store, target := newStore(t, dir)
-			_, err := store.Directory(target, base, alice)
+			_, err := store.Directory(target, policy.Private{Base: base}, alice)
 			if err == nil || !strings.Contains(err.Error(), "cannot") || !strings.Contains(err.Error(), base) {
 				t.Errorf("error is %v", err)
 			}
@@ -147,7 +148,7 @@ func TestAForeignInstanceIsRefused(t *testing.T) {
 			}
 			before := lstat(t, instance)
 			store, target := newStore(t, dir)
-			if _, err := store.Directory(target, "", alice); err == nil || !strings.Contains(err.Error(), "cannot") {
+			if _, err := store.Directory(target, policy.Private{}, alice); err == nil || !strings.Contains(err.Error(), "cannot") {
 				t.Errorf("error is %v", err)
 			}
 			if after := lstat(t, instance); after != before {
@@ -181,7 +182,7 @@ func TestASquattedBaseIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	store, target := newStore(t, dir)
-	f, err := store.Directory(target, "", alice)
+	f, err := store.Directory(target, policy.Private{}, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ func TestAfterRunIsEmptiedThereIsANewBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	store, target := newStore(t, dir)
-	f, err := store.Directory(target, "", alice)
+	f, err := store.Directory(target, policy.Private{}, alice)
 	if err != nil || f.Name() == old {
 		t.Errorf("%v, %v", f, err)
 	}
@@ -218,10 +219,10 @@ func TestWhereOthersCanRenameNoInstanceIsKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			store, target := newStore(t, dir)
-			if _, err := store.Directory(target, "", alice); err == nil || !strings.Contains(err.Error(), "cannot keep instances in "+dir) {
+			if _, err := store.Directory(target, policy.Private{}, alice); err == nil || !strings.Contains(err.Error(), "cannot keep instances in "+dir) {
 				t.Errorf("error is %v", err)
 			}
-			if _, err := store.Directory(target, dir+"/base", alice); err == nil || !strings.Contains(err.Error(), "cannot trust "+dir) {
+			if _, err := store.Directory(target, policy.Private{Base: dir + "/base"}, alice); err == nil || !strings.Contains(err.Error(), "cannot trust "+dir) {
 				t.Errorf("error of a base in there is %v", err)
 			}
 		})
@@ -258,7 +259,7 @@ func TestRacesWithTheUserNeverLeadOutside(t *testing.T) {
 	login, target := newStore(t, dir)
 	for i := 0; i < 1000 || refused == 0 && i < 100_000; i++ {
 		store := NewStore(login.view, login.state)
-		f, err := store.Directory(target, "", alice)
+		f, err := store.Directory(target, policy.Private{}, alice)
 		if err != nil {
 			t.Fatal(err)
 		}

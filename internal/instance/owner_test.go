@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/policy"
 )
 
 func must(t *testing.T, errs ...error) {
@@ -117,7 +118,7 @@ func TestWhoseAMountedInstanceIs(t *testing.T) {
 			}
 			instance := first(t, dir)
 			other, target := newStore(t, dir)
-			bobs, err := other.Directory(target, "", bob)
+			bobs, err := other.Directory(target, policy.Private{}, bob)
 			must(t, err)
 			bobs.Close()
 			other.Close()

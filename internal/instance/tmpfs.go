@@ -17,6 +17,9 @@ const TmpfsSource = "gotmpns"
 // themselves: the host's table of mounts stays as it is, and the memory is free again
 // with the last process.
 func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File, error) {
+	if s.Confined && isFilled(p) {
+		return nil, ErrConfined
+	}
 	flags, err := flagsFor(target, p.Options)
 	if err != nil {
 		return nil, err
@@ -44,6 +47,9 @@ func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 	marked, err := markRoot(mount, mark)
 	if err != nil {
 		mount.Close()
+		return nil, err
+	}
+	if mount, err = s.fillTmpfs(target, p, owner, mount); err != nil {
 		return nil, err
 	}
 	if owner.Session != "" {

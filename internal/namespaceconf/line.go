@@ -25,6 +25,7 @@ func translate(e Entry, host Host) *table {
 		t.setIfSupported("options", options, "only the options of the target on the host apply")
 	}
 	t.base(host)
+	t.skeleton(host)
 	t.hideSockets()
 	if len(e.Ignored) > 0 {
 		t.remark("pam_namespace ignores %q; a list of users has no blanks in it", strings.Join(e.Ignored, " "))
@@ -84,13 +85,35 @@ func (t *table) flag(f Flag, host Host) {
 	case "create":
 		t.create(f.Value, host)
 	case "iscript":
-		t.remark("iscript: %s is not run; pam_namespace runs it at each login, \"on_create\" for new directories only", cmp.Or(f.Value, "no script"))
+		t.script(f.Value, host)
 	case "shared":
 		if m := t.entry().Method; m != "level" && m != "context" {
 			t.remark("shared: pam_namespace ignores it with %s", m)
 		}
 	default:
 		t.remark("pam_namespace ignores the flag %q", f.Name)
+	}
+}
+
+// script is one that pam_namespace runs at each login, if it exists. It gets the same
+// arguments by on_create.
+func (t *table) script(name string, host Host) {
+	if !strings.HasPrefix(name, "/") {
+		name = "/etc/security/namespace.d/" + name
+	}
+	if !host.Exists(name) {
+		t.remark("iscript: %s does not exist", name)
+		return
+	}
+	t.set("on_create", name)
+	t.remark("iscript: it is run for new directories only, by pam_namespace at each login")
+}
+
+// skeleton is what the script of pam_namespace that is shipped does for home directories.
+func (t *table) skeleton(host Host) {
+	e := t.entry()
+	if e.Directory == "$HOME" && !e.has("noinit") && !e.has("iscript") && host.Exists("/etc/skel") {
+		t.set("skeleton", "/etc/skel")
 	}
 }
 

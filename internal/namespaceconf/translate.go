@@ -307,7 +307,7 @@ func head(tables []*table, exempt []string) string {
 #   Targets keep the mount options (nosuid, nodev, noexec) that they have on the host.
 `)
 	if slices.ContainsFunc(tables, func(t *table) bool { return !t.entry().has("noinit") && !t.entry().has("iscript") }) {
-		b.WriteString("#   /etc/security/namespace.init is not run.\n")
+		b.WriteString("#   /etc/security/namespace.init is not run. What it does as it is shipped, \"skeleton\" does.\n")
 	}
 	b.WriteString(`
 # Users for whom no line is. service:samba is added, since one smbd opens sessions of

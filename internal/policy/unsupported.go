@@ -14,8 +14,6 @@ type Feature struct {
 // The change that makes logins do it removes its line here.
 var Unsupported = []Feature{
 	{Key: "notify", Value: regexp.MustCompile(`^true$`)},
-	{Table: "private", Key: "skeleton"},
-	{Table: "private", Key: "on_create"},
 	{Table: "private", Key: "by", Value: regexp.MustCompile(`^(level|context)$`)},
 	{Table: "private", Key: "shared", Value: regexp.MustCompile(`^true$`)},
 	{Table: "private", Key: "require_selinux", Value: regexp.MustCompile(`^true$`)},

@@ -327,7 +327,7 @@ func (p *preparer) instanceOf(private policy.Private) (*os.File, error) {
 		p.inside[private.Target] = mount
 		return mount, err
 	}
-	dir, err := p.answer.store.Directory(target, private.Base, p.owner(private))
+	dir, err := p.answer.store.Directory(target, private, p.owner(private))
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gotmpns/internal/hostdir"
+	"gotmpns/internal/instance"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/registry"
@@ -101,7 +102,7 @@ func (l *login) makeTargets(p plan.Plan) (made bool, err error) {
 			return false, fmt.Errorf("cannot use %s: it was removed when it had just been created", step.Target)
 		}
 		if l.host.Confined && hostdir.NeedsUser(l.view.Host, step.Target) {
-			return false, ErrConfined
+			return false, instance.ErrConfined
 		}
 		user := hostdir.User{UID: l.request.UID, GID: l.request.GID, Name: l.request.User, Home: l.request.Home}
 		if err := hostdir.Make(l.view.Host, step.Target, step.Create, user); err != nil {

@@ -53,6 +53,7 @@ func (l *login) observe(facts *plan.Facts) error {
 	}
 	if l.answer.store == nil {
 		l.answer.store = instance.NewStore(l.view, l.answer.state)
+		l.answer.store.Confined = l.host.Confined
 	}
 	l.observer = observer{
 		view: l.view, store: l.answer.store, uid: l.request.UID,

@@ -42,14 +42,11 @@ type Host struct {
 	// caller's to close. host is the host's own, which is none of them.
 	Namespaces func(records *state.Dir, uid uint32, host *os.File) []*registry.Namespace
 	// Confined says that this process can neither take a user's ids nor run programs:
-	// what needs that is refused with [ErrConfined].
+	// what needs that is refused with [instance.ErrConfined].
 	Confined bool
 	// Remembers says that Namespaces knows those without an open session as well.
 	Remembers bool
 }
-
-// ErrConfined says that a worker has to be asked.
-var ErrConfined = errors.New("this login has to be prepared with rights that the broker has not")
 
 // Worker is the host of a process that answers once: it looks with its own eyes.
 func Worker() Host {

@@ -131,13 +131,13 @@ func (m *machine) facts(request wire.Request, p *process.Process) plan.Facts {
 	l.view, err = m.host.View(p.PID)
 	must(m.t, err)
 	l.answer.keep(l.view)
-	l.policy, err = m.host.Config(request.Config)
+	l.config, err = m.host.Config(request.Config)
 	must(m.t, err)
 	l.answer.state, err = state.Open(l.view.Host.Root)
 	must(m.t, err)
 	l.answer.keep(l.answer.state)
-	must(m.t, l.identify(&facts))
-	l.observe(&facts)
+	l.policy = l.config
+	must(m.t, l.identify(&facts), l.observe(&facts))
 	return facts
 }
 

@@ -131,6 +131,9 @@ func seenByAll(t *testing.T, targets string) string {
 			"$([ -e $d/kept-by-$(id -un) ] && echo kept || echo new)"
 		[ $1 = first ] && touch $d/kept-by-$(id -un) || rm -f $d/kept-by-$(id -un)
 	done; echo "$(id -un) home: $(ls -A ~ 2>&1 | tr '\n' ' ')"`
+	if err := os.RemoveAll("/made"); err != nil { // the module makes it again
+		t.Fatal(err)
+	}
 	var all strings.Builder
 	for _, user := range []string{"root", "www-data", "alice", "bob", "carol"} {
 		for _, session := range []string{"first", "second"} {
