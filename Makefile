@@ -23,6 +23,9 @@
 #   make test-package  installs, upgrades and purges these in booted systems, runs Debian's
 #                   autopkgtest, builds them in another directory to compare, and builds
 #                   the RPM; as root
+#   make test-programs  the programs that people log in with and those that meet in /tmp, in
+#                   booted systems (docs/programs.md); SETS=desktop: browsers; as root
+#   make clean-images  removes the systems and packages that the tests keep in ~/.cache/gotmpns
 #   make cross      vets and builds the Go parts for other architectures, and runs the
 #                   unit tests of those that this machine can run
 #   make fmt        formats the Go sources
@@ -71,6 +74,7 @@ ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR    ?= $(if $(filter /usr,$(PREFIX)),/usr/share/fish/vendor_completions.d,/etc/fish/completions)
 FUZZTIME   ?= 10s
 SUITE      ?= bookworm
+SETS       ?= quick full
 STRIP      ?= -s
 STRIP_PROGRAM ?= $(shell $(CC) -print-prog-name=strip)
 VERSION    := $(shell sed -n 's/^const Version = "\(.*\)"/\1/p' internal/cli/version.go)
@@ -100,7 +104,7 @@ CGO = CGO_ENABLED=1 CC='$(CC)' CGO_CFLAGS='-D_GNU_SOURCE $(filter-out $(NOT_FOR_
 # No commit in it: git refuses to tell root about the repository of somebody else.
 GO_BUILD = $(GO) build -trimpath -buildvcs=false
 
-.PHONY: help need-build need-dist need-lint need-sanitizers need-systems build install uninstall dist deb demo test test-system test-package test-vm test-old host \
+.PHONY: help need-build need-dist need-lint need-sanitizers need-systems build install uninstall dist deb demo test test-system test-package test-programs clean-images test-vm test-old host \
   shim-tests check lint fmt fuzz cross bench setup clean FORCE
 
 build: need-build build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/gotmpns-full build/completions
@@ -249,6 +253,13 @@ test:
 
 test-system: build need-systems
 	@GO='$(GO)' test/run system
+
+test-programs: build need-systems
+	@status=0; for suite in bookworm trixie; do for set in $(SETS); do test/programs/run $$set $$suite || status=1; done; done; \
+	  test/programs/run report; exit $$status
+
+clean-images:
+	rm -rf --one-file-system "$${XDG_CACHE_HOME:-$$HOME/.cache}/gotmpns"
 
 test-package: deb
 	@for suite in bookworm trixie; do test/package/run $$suite && test/package/autopkgtest $$suite || exit 1; done

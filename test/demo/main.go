@@ -63,18 +63,18 @@ func show() error {
 	again := s.login("alice")
 	again.run("cat /tmp/draft.txt")
 
-	say("bob logs in: he has a /tmp of his own, and cannot even name hers.")
+	say("bob logs in: he has a /tmp of his own, and no path leads to hers.")
 	bob := s.login("bob")
 	bob.run("ls -A /tmp | wc -l")
 	bob.run("cat /tmp/draft.txt /tmp/minutes.txt")
 	bob.run("stubborn && cat /tmp/draft.txt")
 
-	say("the host notices nothing: its /tmp is as it was, and so is its table of mounts.")
+	say("nothing has changed on the host, neither its /tmp nor its mounts.")
 	s.host("cat /tmp/minutes.txt")
 	s.host("cat /tmp/draft.txt")
 	s.host("grep -c ' /tmp ' /proc/self/mounts")
 
-	say("it is the kernel that says no, not a convention:")
+	say("the kernel enforces it:")
 	bob.run("umount /tmp")
 	bob.run("unshare --user --map-root-user --mount umount /tmp")
 
