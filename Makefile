@@ -41,7 +41,7 @@
 #               by where the system has its own
 #   CONFDIR     /etc/security
 #   TMPFILESDIR $(PREFIX)/lib/tmpfiles.d
-#   UNITDIR     $(PREFIX)/lib/systemd/system: gotmpns.socket and gotmpns.service
+#   UNITDIR     $(PREFIX)/lib/systemd/system: gotmpns.socket, gotmpns.service and the clean-up's
 #   MANDIR      $(PREFIX)/share/man
 #   BASHDIR, ZSHDIR, FISHDIR  where the shells look for completions
 #   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual; for another architecture, set CC and
@@ -185,8 +185,11 @@ install:
 	$(call put,-m 0644,build/completions/fish,$(DESTDIR)$(FISHDIR)/gotmpns.fish)
 	$(call put,-m 0644,debian/gotmpns.tmpfiles,$(DESTDIR)$(TMPFILESDIR)/gotmpns.conf)
 	$(call put,-m 0644,debian/gotmpns.socket,$(DESTDIR)$(UNITDIR)/gotmpns.socket)
-	sed 's,@BINDIR@,$(BINDIR),' debian/gotmpns.service.in > $(DESTDIR)$(UNITDIR)/gotmpns.service.new
-	chmod 0644 $(DESTDIR)$(UNITDIR)/gotmpns.service.new && mv -f $(DESTDIR)$(UNITDIR)/gotmpns.service.new $(DESTDIR)$(UNITDIR)/gotmpns.service
+	$(call put,-m 0644,debian/gotmpns-clean.timer,$(DESTDIR)$(UNITDIR)/gotmpns-clean.timer)
+	for unit in gotmpns.service gotmpns-clean.service; do \
+	  sed 's,@BINDIR@,$(BINDIR),' debian/$$unit.in > $(DESTDIR)$(UNITDIR)/$$unit.new && \
+	  chmod 0644 $(DESTDIR)$(UNITDIR)/$$unit.new && mv -f $(DESTDIR)$(UNITDIR)/$$unit.new $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
+	install -d -m 0755 $(DESTDIR)$(CONFDIR)/gotmpns.d
 	test -e $(DESTDIR)$(CONFDIR)/gotmpns.toml || \
 	  $(call put,-m 0644,internal/config/gotmpns.toml,$(DESTDIR)$(CONFDIR)/gotmpns.toml)
 	$(call put,-m 0755,build/gotmpns-full,$(DESTDIR)$(LIBEXECDIR)/gotmpns-full)
@@ -204,6 +207,7 @@ uninstall:
 	  { systemctl disable --now gotmpns.socket && systemctl stop gotmpns.service; }
 	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
 	rm -f $(DESTDIR)$(BINDIR)/gotmpns $(DESTDIR)$(UNITDIR)/gotmpns.socket $(DESTDIR)$(UNITDIR)/gotmpns.service
+	rm -f $(DESTDIR)$(UNITDIR)/gotmpns-clean.timer $(DESTDIR)$(UNITDIR)/gotmpns-clean.service
 	rm -f $(DESTDIR)$(MANDIR)/man1/gotmpns.1 $(DESTDIR)$(MANDIR)/man5/gotmpns.toml.5 $(DESTDIR)$(MANDIR)/man8/pam_gotmpns.8
 	rm -f $(DESTDIR)$(BASHDIR)/gotmpns $(DESTDIR)$(ZSHDIR)/_gotmpns $(DESTDIR)$(FISHDIR)/gotmpns.fish
 	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-full

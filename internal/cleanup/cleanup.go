@@ -184,7 +184,7 @@ func (c *Cleaner) find(kinds []Kind, list lister) ([]Due, error) {
 	c.kept = nil
 	var found []Due
 	var errs error
-	for _, private := range c.Policy.Private {
+	for _, private := range c.tables() {
 		if private.Kind != policy.Directory || policy.IsVariable(private.Base) || !atLogout(private) && slices.Equal(kinds, []Kind{AtLogout}) {
 			continue
 		}
@@ -200,6 +200,18 @@ func (c *Cleaner) find(kinds []Kind, list lister) ([]Due, error) {
 	slices.SortStableFunc(found, func(a, b Due) int { return cmp.Compare(rest(a), rest(b)) })
 	unused, err := c.unused(found)
 	return unused, errors.Join(errs, unlessStopped(err))
+}
+
+// tables are those of the configuration, and one for each target that it no longer has and
+// that has had a base.
+func (c *Cleaner) tables() []policy.Private {
+	tables := slices.Clone(c.Policy.Private)
+	for _, target := range c.Records.Targets() {
+		if !slices.ContainsFunc(tables, func(p policy.Private) bool { return p.Target == target }) {
+			tables = append(tables, policy.Private{Target: target, Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot})
+		}
+	}
+	return tables
 }
 
 func rest(d Due) int {

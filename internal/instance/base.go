@@ -170,6 +170,10 @@ func (s *Store) newBase(target Target, stale string) (base, error) {
 	if err != nil {
 		return base{}, err
 	}
+	// Without it, the base would be out of reach after a reboot: no reason to refuse.
+	if err := s.state.RememberTarget(target.Path); err != nil {
+		s.remark("the base of %s will not be found after a reboot: %v", target.Path, err)
+	}
 	return s.openBaseIn(target.Dir, name)
 }
 

@@ -4,7 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/mountfd"
 )
 
 // Base returns the name of the base of a target, below it on its own file system, such
@@ -57,6 +63,48 @@ func (d *Dir) SetBase(target, stale, name string) (string, error) {
 		return first, nil
 	}
 	return "", fmt.Errorf("cannot record the base of %s: a record in %s/bases cannot be read; remove it", target, Path)
+}
+
+// RememberTarget records a target that has a base, across reboots.
+func (d *Dir) RememberTarget(target string) error {
+	lib, err := mountfd.OpenDir(d.root, path.Dir(durable))
+	if err != nil {
+		return err
+	}
+	defer lib.Close()
+	dir, err := subdirectory(lib, path.Base(durable))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	bases, err := subdirectory(dir, "bases")
+	if err != nil {
+		return err
+	}
+	defer bases.Close()
+	return put(bases, key(target), format(fields{{"TARGET", target}}), func(temporary string) error {
+		return unix.Renameat(int(bases.Fd()), temporary, int(bases.Fd()), key(target))
+	})
+}
+
+// Targets returns every target that has had a base, also before the last reboot.
+func (d *Dir) Targets() []string {
+	var targets []string
+	for target := range d.Bases() {
+		targets = append(targets, target)
+	}
+	remembered := &Dir{}
+	if dir, err := mountfd.ReadDir(d.root, durable); err == nil {
+		remembered.dir = dir
+		defer dir.Close()
+	}
+	for _, name := range remembered.names("bases") {
+		if target := remembered.read("bases", name).get("TARGET"); target != "" {
+			targets = append(targets, target)
+		}
+	}
+	slices.Sort(targets)
+	return slices.Compact(targets)
 }
 
 // Tmpfs is the tmpfs that a user's sessions share for a target. It bears the mark

@@ -12,6 +12,9 @@
 // against the files each time; a record that is missing, unreadable or untrue costs
 // a fresh directory, never somebody else's.
 //
+// One thing outlasts a reboot: /var/lib/gotmpns/bases/TARGET names a target that has had a
+// base, so that the base of before is found on any file system.
+//
 // Nothing here is a lock between users, and the lock of one user has a deadline.
 package state
 
@@ -30,6 +33,9 @@ import (
 	"gotmpns/internal/mountfd"
 )
 
+// durable is the directory of what outlasts a reboot.
+const durable = "/var/lib/gotmpns"
+
 // Path is the state directory, as the host sees it.
 const Path = "/run/gotmpns"
 
@@ -41,7 +47,8 @@ const largest = 64 << 10
 
 // Dir is the open state directory.
 type Dir struct {
-	dir *os.File // nil: there is none, and nothing to read in it
+	dir  *os.File // nil: there is none, and nothing to read in it
+	root *os.File // the caller's
 }
 
 // Open opens the state directory below root, making it where it is missing.
@@ -55,7 +62,7 @@ func Open(root *os.File) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{dir: dir}, nil
+	return &Dir{dir: dir, root: root}, nil
 }
 
 // Close closes the directory.
@@ -72,9 +79,9 @@ func (d *Dir) Close() error {
 func Look(root *os.File) (*Dir, error) {
 	dir, err := mountfd.ReadDir(root, Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &Dir{}, nil
+		return &Dir{root: root}, nil
 	}
-	return &Dir{dir: dir}, err
+	return &Dir{dir: dir, root: root}, err
 }
 
 // subdirectory opens a directory that only root can enter; one that is not so

@@ -145,7 +145,7 @@ func TestInstallAndUninstall(t *testing.T) {
 	slices.Sort(names)
 	want := []string{
 		"_gotmpns", "gotmpns", "gotmpns", // completions of zsh and bash, and the command
-		"gotmpns-full", "gotmpns-session.so", "gotmpns-worker", "gotmpns.1", "gotmpns.conf", "gotmpns.fish",
+		"gotmpns-clean.service", "gotmpns-clean.timer", "gotmpns-full", "gotmpns-session.so", "gotmpns-worker", "gotmpns.1", "gotmpns.conf", "gotmpns.fish",
 		"gotmpns.service", "gotmpns.socket", "gotmpns.toml",
 		"gotmpns.toml.5", "pam_gotmpns.8", "pam_gotmpns.so",
 	}
