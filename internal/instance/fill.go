@@ -138,5 +138,25 @@ func attachAt(tree mountfd.Tree, target Target, mount *os.File) error {
 	return mountfd.Attach(mount, place)
 }
 
+// CanFill says whether the skeleton and the program of a target can be used, as far as
+// that is known before.
+func (s *Store) CanFill(p policy.Private) error {
+	if p.Skeleton != "" {
+		skeleton, err := s.view.Host.OpenTrusted(p.Skeleton)
+		if err != nil {
+			return err
+		}
+		skeleton.Close()
+	}
+	if p.OnCreate != "" {
+		program, err := fill.OpenProgram(s.view.Host, p.OnCreate)
+		if err != nil {
+			return err
+		}
+		program.Close()
+	}
+	return nil
+}
+
 // isFilled says that a new instance does not begin empty.
 func isFilled(p policy.Private) bool { return p.Skeleton != "" || p.OnCreate != "" }

@@ -102,6 +102,9 @@ func (l *login) verify(p plan.Plan) error {
 }
 
 func (l *login) verifyInstance(private policy.Private) error {
+	if err := l.answer.store.CanFill(private); err != nil {
+		return err
+	}
 	target := l.observer.places[private.Target].host
 	owner := l.owner(private)
 	if private.Kind == policy.Tmpfs || private.Scope == policy.Session {
@@ -110,6 +113,7 @@ func (l *login) verifyInstance(private policy.Private) error {
 	if private.Kind == policy.Directory {
 		return l.answer.store.Rehearse(target, private.Base, owner)
 	}
+	private.Skeleton, private.OnCreate = "", "" // nothing is run for it
 	mount, err := l.answer.store.NewTmpfs(target, private, owner)
 	if mount != nil {
 		mount.Close()
