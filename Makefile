@@ -285,7 +285,7 @@ test-vm: build
 
 demo: build
 	@test "$$(id -u)" = 0 || { echo 'the demo makes users and mounts in a disposable root: run "make demo" as root' >&2; exit 1; }
-	@CGO_ENABLED=1 $(GO) build -o build/demo ./test/demo
+	@$(CGO) $(GO_BUILD) -o build/demo ./test/demo
 	@test/root/enter --bare -- build/demo
 
 # Copies, as an installation leaves them: a file in the page cache as the linker
@@ -295,7 +295,7 @@ bench: build
 	@mkdir -p build/bench
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) $(LDFLAGS) -o build/bench/bench-host test/bench/c/host.c -lpam
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC $(LDFLAGS) -shared -o build/bench/pam_floor.so test/bench/c/pam_floor.c
-	CGO_ENABLED=0 $(GO) build -trimpath -o build/bench/bench ./test/bench
+	CGO_ENABLED=0 $(GO_BUILD) -o build/bench/bench ./test/bench
 	install -m 0755 build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns-full build/bench/
 	test/host/boot --suite $(SUITE) --rw $(CURDIR)/build/bench -- $(CURDIR)/build/bench/bench -ssh -o $(CURDIR)/build/bench/ssh.md
 	test/root/enter --rw $(CURDIR)/docs -- $(CURDIR)/build/bench/bench -include $(CURDIR)/build/bench/ssh.md -o $(CURDIR)/docs/benchmarks.md
