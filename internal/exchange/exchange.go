@@ -56,13 +56,16 @@ func Refuse(err error) *session.Answer {
 	return &session.Answer{Reply: wire.Reply{Status: wire.SystemErr, Entries: []wire.Entry{why}}, Err: err}
 }
 
-// Send sends an answer with its descriptors.
+// Send sends an answer with its descriptors. An answer that cannot be encoded is sent as
+// a refusal, and is an error: there is no session then.
 func Send(socket int, answer *session.Answer) error {
-	message, err := answer.Reply.Encode()
+	message, unfit := answer.Reply.Encode()
 	descriptors := answer.Descriptors
-	if err != nil {
+	if unfit != nil {
+		var err error
+		unfit = fmt.Errorf("cannot put the answer into words: %w", unfit)
 		descriptors = nil
-		if message, err = Refuse(fmt.Errorf("cannot put the answer into words: %w", err)).Reply.Encode(); err != nil {
+		if message, err = Refuse(unfit).Reply.Encode(); err != nil {
 			return err
 		}
 	}
@@ -77,7 +80,7 @@ func Send(socket int, answer *session.Answer) error {
 	for {
 		err := unix.Sendmsg(socket, message, rights, nil, unix.MSG_NOSIGNAL)
 		if !errors.Is(err, unix.EINTR) {
-			return err
+			return errors.Join(err, unfit)
 		}
 	}
 }

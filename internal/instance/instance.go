@@ -268,10 +268,19 @@ func (s *Store) clear(b base, owner Owner, busy error) error {
 	if busy == nil {
 		return s.setAside(b, owner)
 	}
-	if name, err := s.madeFor(b, owner); err != nil || name == "" || name == owner.User {
+	name, err := s.madeFor(b, owner)
+	switch {
+	case err != nil:
 		return err
+	case name == owner.User, name == "" && !isThere(b, owner):
+		return nil
 	}
 	return busy
+}
+
+func isThere(b base, owner Owner) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(int(b.dir.Fd()), owner.name(), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
 // setAside moves away what goes by the owner's uid and is not the owner's: the

@@ -229,13 +229,23 @@ func (t Tree) IsShared(f *os.File) (bool, error) {
 	return strings.Contains(optional, " shared:"), err
 }
 
-// line returns the line of the table for the mount that f lies on.
-func (t Tree) line(f *os.File) (string, error) {
+// MountID returns the number of the mount that f, a place, lies on. It means something only
+// beside another one, while both are open.
+func MountID(f *os.File) (uint64, error) {
 	// Nothing is asked for: the kernel fills in the number of the mount in any case, and
 	// a user's FUSE answers nobody else, root included, as soon as anything is.
 	var st unix.Statx_t
 	if err := unix.Statx(int(f.Fd()), "", peek, 0, &st); err != nil {
-		return "", fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
+		return 0, fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
+	}
+	return st.Mnt_id, nil
+}
+
+// line returns the line of the table for the mount that f lies on.
+func (t Tree) line(f *os.File) (string, error) {
+	id, err := MountID(f)
+	if err != nil {
+		return "", err
 	}
 	// Not by os.Open, which has the runtime's poller watch the file.
 	fd, err := unix.Open(t.Table, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -244,7 +254,7 @@ func (t Tree) line(f *os.File) (string, error) {
 	}
 	table := os.NewFile(uintptr(fd), t.Table)
 	defer table.Close()
-	line, err := findLine(table, st.Mnt_id)
+	line, err := findLine(table, id)
 	if err != nil {
 		return "", fmt.Errorf("cannot find out what is mounted on %s: %w", f.Name(), err)
 	}

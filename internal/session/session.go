@@ -123,6 +123,13 @@ func (a *Answer) keep(c io.Closer) { a.opened = append(a.opened, c) }
 // is an answer too.
 func (h Host) Open(request wire.Request, pid int) *Answer {
 	l := login{host: h, request: request, pid: pid, answer: &Answer{UID: request.UID}}
+	defer func() {
+		if p := recover(); p != nil { // a mistake of ours must not keep the user's lock
+			l.answer.Revoke()
+			l.answer.Close()
+			panic(p)
+		}
+	}()
 	if err := l.open(); err != nil {
 		l.answer.Descriptors, l.answer.Namespace = nil, nil
 		l.answer.Revoke()

@@ -17,14 +17,16 @@ import (
 // as gotmpns-1a2b3c4d; empty where none is recorded. What has that name is to be
 // verified: it has to be root's alone, in a directory in which only root can rename it.
 func (d *Dir) Base(target string) string {
+	const most = 1 << 12 // as many times as a base has been replaced since boot
 	name := ""
-	for { // as many times as a base has been replaced since boot
+	for range most {
 		next := d.read("bases", baseKey(target, name)).get("NAME")
 		if next == "" || next == name {
-			return name
+			break
 		}
 		name = next
 	}
+	return name
 }
 
 // baseKey is the record of the base that comes after another one, or of the first. A

@@ -23,6 +23,7 @@ type Resident struct {
 	ns               *os.File
 	mnt              mountfd.ID // of ns
 	root, user, pidN mountfd.ID
+	rootMount        uint64 // the mount of host
 }
 
 // Settle binds the calling goroutine to its thread for good and moves the thread
@@ -55,7 +56,8 @@ func Settle() (*Resident, error) {
 }
 
 func (r *Resident) learn() error {
-	var errs [4]error
+	var errs [5]error
+	r.rootMount, errs[4] = mountfd.MountID(r.host)
 	r.mnt, errs[0] = proc.IdentityOf(r.ns)
 	r.root, errs[1] = proc.IdentityAt("/proc/1/root")
 	r.user, errs[2] = proc.IdentityAt("/proc/self/ns/user")
@@ -95,7 +97,7 @@ func (r *Resident) look(v *View, process *proc.Process) error {
 		return ErrElsewhere
 	}
 	if v.InHost = mnt == r.mnt; v.InHost {
-		return nil
+		return r.sameRoot(process)
 	}
 	if v.callerNS, err = process.MountNamespace(); err != nil {
 		return err
@@ -109,6 +111,20 @@ func (r *Resident) look(v *View, process *proc.Process) error {
 		return err
 	}
 	v.owned = append(v.owned, v.Caller.Root)
+	return nil
+}
+
+// sameRoot tells the host's root directory from another mount of it, into which the
+// process may have changed its root (chroot(2)).
+func (r *Resident) sameRoot(process *proc.Process) error {
+	root, err := process.Root()
+	if err != nil {
+		return ErrElsewhere
+	}
+	defer root.Close()
+	if theirs, err := mountfd.MountID(root); err != nil || theirs != r.rootMount {
+		return ErrElsewhere
+	}
 	return nil
 }
 

@@ -69,7 +69,7 @@ func Enter(pid int) (*View, error) {
 		return nil, err
 	}
 	v.ns = v.callerNS
-	if v.OfInit = sameAsInit(); v.OfInit {
+	if v.OfInit = sameAsInit() && !inOtherMountOfRoot(root); v.OfInit {
 		if err := v.enterInit(); err != nil {
 			return nil, err
 		}
@@ -212,6 +212,39 @@ func checkProc() error {
 		return errors.New("cannot use /proc: it is another pid namespace's")
 	}
 	return nil
+}
+
+// inOtherMountOfRoot says that root, which is the same directory as pid 1's, is another
+// mount of it in the same namespace: the caller has changed its root (chroot(2)).
+func inOtherMountOfRoot(root *os.File) bool {
+	own, err := proc.IdentityAt("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return true
+	}
+	if init, err := proc.IdentityAt("/proc/1/ns/mnt"); err != nil || init != own {
+		return err != nil
+	}
+	return !isSameMount(root)
+}
+
+// isSameMount compares with the root of pid 1, which is opened by the kernel's link.
+func isSameMount(root *os.File) bool {
+	init, err := proc.Open(1)
+	if err != nil {
+		return false
+	}
+	defer init.Close()
+	theirs, err := init.Root()
+	if err != nil {
+		return false
+	}
+	defer theirs.Close()
+	one, err := mountfd.MountID(root)
+	if err != nil {
+		return false
+	}
+	other, err := mountfd.MountID(theirs)
+	return err == nil && one == other
 }
 
 // sameAsInit compares by what the descriptors are, not by name; any doubt, a
