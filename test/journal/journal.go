@@ -2,19 +2,23 @@
 package journal
 
 import (
+	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
 // Journal collects log lines.
 type Journal struct {
-	conn *net.UnixConn
-	mu   sync.Mutex
-	text []string
-	done chan struct{}
+	conn  *net.UnixConn
+	mu    sync.Mutex
+	marks atomic.Int64
+	text  []string
+	done  chan struct{}
 }
 
 // Start listens until the test ends.
@@ -51,23 +55,24 @@ func (j *Journal) listen() {
 // Lines are those of the module; syslog(3) has sent them by the time a program ends.
 func (j *Journal) Lines() []string {
 	// One more datagram through the same socket: what came before has been read by then.
+	mark := fmt.Sprintf("mark %d", j.marks.Add(1))
 	conn, err := net.Dial("unixgram", "/dev/log")
 	if err == nil {
-		_, _ = conn.Write([]byte("mark"))
+		_, _ = conn.Write([]byte(mark))
 		_ = conn.Close()
 	}
 	for {
 		j.mu.Lock()
-		last := len(j.text) > 0 && j.text[len(j.text)-1] == "mark"
-		if last {
+		at := slices.Index(j.text, mark)
+		if at >= 0 {
 			var ours []string
-			for _, line := range j.text {
+			for _, line := range j.text[:at] {
 				if _, text, ok := strings.Cut(line, "pam_gotmpns("); ok {
 					_, text, _ = strings.Cut(text, "): ")
 					ours = append(ours, text)
 				}
 			}
-			j.text = nil
+			j.text = j.text[at+1:]
 			j.mu.Unlock()
 			return ours
 		}

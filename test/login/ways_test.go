@@ -222,11 +222,10 @@ func runCron(t *testing.T, user, script string) string {
 	t.Helper()
 	fifo := resultFIFO(t, user)
 	write(t, "/etc/cron.d/gotmpns-test", "@reboot "+user+" "+scriptFile(t, script)+" > "+fifo+" 2>&1\n")
-	_ = os.Remove("/run/crond.reboot")
 	if booted {
-		mustRun(t, "systemctl", "reset-failed", "cron.service") // many starts in a moment
-		mustRun(t, "systemctl", "restart", "cron.service")
+		restartCron(t)
 	} else {
+		_ = os.Remove("/run/crond.reboot")
 		stop := startProcess(t, "/usr/sbin/cron", "-f")
 		defer stop() // the next run is another boot
 	}
