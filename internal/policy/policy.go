@@ -19,8 +19,8 @@ type Policy struct {
 	Propagation Propagation
 	MountPoints MountPoints
 	Environment Environment
-	// At a user's first private login, PAM shows one line of what has changed and
-	// where it is described; later logins of the user show nothing.
+	// At a user's first private login since the last reboot, PAM shows one line of what
+	// is private and where that is described; later logins of the user show nothing.
 	Notify  bool
 	Private []Private // several may have one target; see [Policy.Select]
 	Bind    []Bind

@@ -13,7 +13,6 @@ type Feature struct {
 // with an error: to ignore it would be to do something else than what is written.
 // The change that makes logins do it removes its line here.
 var Unsupported = []Feature{
-	{Key: "notify", Value: regexp.MustCompile(`^true$`)},
 	{Table: "private", Key: "by", Value: regexp.MustCompile(`^(level|context)$`)},
 	{Table: "private", Key: "shared", Value: regexp.MustCompile(`^true$`)},
 	{Table: "private", Key: "require_selinux", Value: regexp.MustCompile(`^true$`)},

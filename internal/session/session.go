@@ -18,6 +18,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -271,6 +272,22 @@ func (l *login) reply(p plan.Plan, join *wire.Join) error {
 	for _, setting := range p.Env {
 		entries = append(entries, wire.Env{Text: envText(setting)})
 	}
+	if text := l.notice(p); text != "" {
+		entries = append(entries, wire.Tell{Text: text})
+	}
 	l.answer.Reply.Entries = entries
 	return nil
+}
+
+// notice is what the user is told at their first private login since the last reboot.
+func (l *login) notice(p plan.Plan) string {
+	if !l.policy.Notify || len(p.Targets) == 0 {
+		return ""
+	}
+	// Where it cannot be recorded, it is better told never than at each login.
+	if first, err := l.answer.state.SetNotified(l.request.UID, l.request.User); !first || err != nil {
+		return ""
+	}
+	return fmt.Sprintf("Private to you on this host: %s. Other users and services have their own; see \"man gotmpns\".",
+		strings.Join(p.Targets, ", "))
 }

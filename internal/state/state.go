@@ -5,6 +5,7 @@
 //	tmpfs/UID/TARGET            the mark of the tmpfs that a user's sessions share
 //	mountpoints/TARGET          a target that was made a mount point on the host
 //	sessions/UID/PID-START-X    one open session: a claim, true while its process lives
+//	notified/UID                 a user who was told that there are private directories
 //	locks/UID                   held by a login that makes something for that user
 //
 // What a login asks for is found by its user: no login reads the records of others.

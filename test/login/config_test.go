@@ -284,3 +284,27 @@ func TestAUidThatChangesHandsTakesNoFilesAlong(t *testing.T) {
 	defer mustRun(t, "userdel", "-f", "erin")
 	want(t, runSu(t, "erin", "ls -A /tmp | wc -l; cat /tmp/note 2>&1"), "0\n")
 }
+
+// su shows no messages of PAM beside a command, pamtester shows all.
+func TestAUserIsNotifiedOnce(t *testing.T) {
+	begin(t)
+	t.Cleanup(func() { _ = os.RemoveAll("/run/gotmpns/notified") })
+	t.Cleanup(func() { forgetBases(t, "/var/tmp") })
+	write(t, "/etc/pam.d/gotmpns-test", "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_gotmpns.so\n")
+	logIn := func(user string) string { return runIn(t, "/", "pamtester", "gotmpns-test", user, "open_session", "close_session") }
+	const all, some = "Private to you on this host: /tmp, /var/tmp. ", "Private to you on this host: /tmp. "
+	const tables = "[[private]]\ntarget = \"/tmp\"\n[[private]]\ntarget = \"/var/tmp\"\nfor = [\"alice\", \"bob\"]\n"
+	configure(t, tables)
+	if got := logIn("alice"); strings.Contains(got, "Private") {
+		t.Errorf("without notify, she sees %q", got)
+	}
+	configure(t, "notify = true\n"+tables)
+	want(t, logIn("alice"), all)
+	startSession(t, "bob") // whose program shows nothing; and the next session joins
+	for _, user := range []string{"alice", "bob", "root"} {
+		if got := logIn(user); strings.Contains(got, "Private") {
+			t.Errorf("%s sees %q", user, got)
+		}
+	}
+	want(t, logIn("carol"), some)
+}
