@@ -45,7 +45,7 @@ type System struct {
 	Defaults   bool // there is no file at ConfigPath, and need not be one
 	Policy     policy.Policy
 	ConfigErr  error
-	Refused    error    // why a login would be refused for a user to whom every table applies; nil: not known, too
+	Refused    error    // why logins would be refused to which some table applies; nil where that is unknown, too
 	NotSeen    []string // what could not be looked at, and why
 	Kernel     Kernel
 	Mounts     mounts.Table      // of the host; nil: not available
@@ -106,6 +106,7 @@ type Kernel struct {
 // Target is a path as it is on the host.
 type Target struct {
 	Err       string // why it cannot be used
+	Missing   bool   // that is why
 	Directory bool
 	UID       uint32
 	Mode      uint32

@@ -128,6 +128,13 @@ func TestWhatIsFound(t *testing.T) {
 		{"configuration-invalid", "mistake", func(s *System) { s.ConfigErr = &config.Errors{Problems: []string{"/etc/x.toml:9: unknown key"}} }, Problem, "/etc/x.toml:9"},
 		{"configuration-invalid", "unreadable", func(s *System) { s.ConfigErr = errors.New("cannot trust /etc/x.toml") }, Problem, "cannot trust"},
 		{"target-missing", "no target", func(s *System) { s.Targets["/tmp"] = Target{Err: "cannot open /tmp"} }, Problem, "cannot open /tmp"},
+		{"", "a target that the first login makes", func(s *System) {
+			s.Targets["/tmp"] = Target{Err: "cannot open /tmp", Missing: true}
+			s.Policy.Private[0].Create = &policy.Create{}
+		}, OK, ""},
+		{"", "a target in each home", func(s *System) {
+			s.Policy.Private[0].Target, s.Policy.Private[0].Base, s.Policy.Private[0].Share = "~/.cache", "/var/lib/x", nil
+		}, OK, ""},
 		{"target-file", "target a file", func(s *System) { s.Targets["/tmp"] = Target{Mode: 0o644} }, Problem, "not a directory"},
 		{"target-owner", "target of a user", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, UID: 7, Mode: 0o1777} }, Problem, "belongs to uid 7"},
 		{"target-sticky", "no sticky bit", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, Mode: 0o777} }, Problem, "no sticky bit"},

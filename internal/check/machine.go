@@ -133,8 +133,8 @@ func targets(s System) []Finding {
 	}
 	findings := judgeTargets(s)
 	if findings == nil && s.Refused != nil {
-		return []Finding{{"login-refused", Problem, "login", "a login to which every table of the configuration applies would be refused: " + s.Refused.Error(),
-			"correct the target or the table that it names; \"gotmpns check --user USER\" shows who is concerned", s.ConfigPath}}
+		return []Finding{{"login-refused", Problem, "login", "some logins would be refused: " + s.Refused.Error(),
+			"correct the target or its table; \"gotmpns check --all-users\" shows whose logins", s.ConfigPath}}
 	}
 	return findings
 }
@@ -142,6 +142,9 @@ func targets(s System) []Finding {
 func judgeTargets(s System) []Finding {
 	var findings []Finding
 	for _, p := range s.Policy.Private {
+		if policy.IsVariable(p.Target) {
+			continue // another one for each user
+		}
 		if f := judgeTarget(p, s.Targets[p.Target]); f.Text != "" {
 			findings = append(findings, f)
 		}
@@ -159,6 +162,8 @@ func judgeTarget(p policy.Private, t Target) Finding {
 	const base = "set a base in the configuration: base = \"/var/lib/NAME\", in a directory that exists"
 	problem := func(id, text, advice string) Finding { return Finding{id, Problem, p.Target, text, advice, p.Target} }
 	switch {
+	case t.Missing && p.Create != nil:
+		return Finding{} // the first login makes it
 	case t.Err != "":
 		return problem("target-missing", t.Err, "make it a directory, or take it out of the configuration")
 	case !t.Directory:
@@ -207,7 +212,7 @@ func propagation(s System) []Finding {
 func (s System) carried() (targets, carriers []string) {
 	for _, p := range s.Policy.Private {
 		m := s.Mounts.At(p.Target)
-		if m == nil || m.Mountpoint == p.Target || s.Policy.MountPoints == policy.MakeMountPoints {
+		if m == nil || m.Mountpoint == p.Target || policy.IsVariable(p.Target) || s.Policy.MountPoints == policy.MakeMountPoints {
 			continue
 		}
 		targets = append(targets, p.Target)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"path"
@@ -72,8 +73,8 @@ func (s *System) readHost() {
 	}
 	s.Leftovers = leftoversIn(inv)
 	if s.ConfigErr == nil {
-		if e, err := session.ExplainAll(s.ConfigPath); err == nil {
-			s.Refused = e.Err
+		if s.Refused, err = session.Rehearse(s.Policy); err != nil {
+			s.NotSeen = append(s.NotSeen, "logins are not rehearsed: "+err.Error())
 		}
 	}
 	s.readSessions(inv)
@@ -174,7 +175,7 @@ func readTarget(name string) Target {
 	defer root.Close()
 	f, err := mountfd.Open(root, name)
 	if err != nil {
-		return Target{Err: err.Error()}
+		return Target{Err: err.Error(), Missing: errors.Is(err, fs.ErrNotExist)}
 	}
 	defer f.Close()
 	info, err := mountfd.Stat(f)

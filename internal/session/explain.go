@@ -2,7 +2,6 @@ package session
 
 import (
 	"os"
-	"slices"
 
 	"gotmpns/internal/config"
 	"gotmpns/internal/instance"
@@ -29,30 +28,50 @@ type Explanation struct {
 // It binds the calling goroutine to its thread and moves that into the namespace
 // of pid 1 (see [view.Enter]).
 func Explain(request wire.Request) (Explanation, error) {
-	return explain(request, func(p policy.Policy) policy.Policy { return p })
+	p, err := config.Load(request.Config)
+	return explain(request, p, err)
 }
 
-// ExplainAll is [Explain] for a user who does not exist and to whom every table of a
-// configuration applies: what refuses this login refuses those of some users.
-func ExplainAll(path string) (Explanation, error) {
-	const nobody = instance.NoUID
-	return explain(wire.Request{UID: nobody, GID: nobody, User: "gotmpns-check", Config: path}, forEverybody)
-}
-
-// forEverybody takes the rules out of a policy.
-func forEverybody(p policy.Policy) policy.Policy {
-	p.Exempt = nil
-	p.Private, p.Bind = slices.Clone(p.Private), slices.Clone(p.Bind)
-	for i := range p.Private {
-		p.Private[i].For, p.Private[i].Except = nil, nil
+// Rehearse returns the error of the first table of a policy that would refuse every login
+// to which it applies; nil: there is none. Tables with paths that differ for each user
+// are left out.
+func Rehearse(p policy.Policy) (refusal, err error) {
+	for _, table := range tables(p) {
+		e, err := explain(wire.Request{UID: instance.NoUID, GID: instance.NoUID, User: "gotmpns-check"}, table, nil)
+		if err != nil || e.Err != nil {
+			return e.Err, err
+		}
 	}
-	for i := range p.Bind {
-		p.Bind[i].For, p.Bind[i].Except = nil, nil
-	}
-	return p
+	return nil, nil
 }
 
-func explain(request wire.Request, change func(policy.Policy) policy.Policy) (Explanation, error) {
+// tables returns a policy for each table, which then is for everybody: two of them may
+// exclude each other, and are for different users.
+func tables(p policy.Policy) []policy.Policy {
+	one := p
+	one.Exempt, one.Private, one.Bind = nil, nil, nil
+	var all []policy.Policy
+	for _, private := range p.Private {
+		private.For, private.Except = nil, nil
+		if !policy.IsVariable(private.Target) && !policy.IsVariable(private.Base) {
+			only := one
+			only.Private = []policy.Private{private}
+			all = append(all, only)
+		}
+	}
+	for _, bind := range p.Bind {
+		bind.For, bind.Except = nil, nil
+		if !policy.IsVariable(bind.Target) {
+			only := one
+			only.Bind = []policy.Bind{bind}
+			all = append(all, only)
+		}
+	}
+	return all
+}
+
+// explain explains a login by a configuration, or the error of reading that.
+func explain(request wire.Request, p policy.Policy, mistakes error) (Explanation, error) {
 	v, err := view.Enter(os.Getpid())
 	if err != nil {
 		return Explanation{}, err
@@ -61,23 +80,22 @@ func explain(request wire.Request, change func(policy.Policy) policy.Policy) (Ex
 	v.Caller, v.InHost = v.Host, true
 	l := login{host: Worker(), view: v, request: request, answer: &Answer{}}
 	var facts plan.Facts
-	if l.config, err = config.Load(request.Config); err != nil {
-		return Explanation{Facts: facts, Err: err}, nil
+	if mistakes != nil {
+		return Explanation{Facts: facts, Err: mistakes}, nil
 	}
-	l.config = change(l.config)
-	l.policy = l.config
+	l.config, l.policy = p, p
 	if err := l.identify(&facts); err != nil {
-		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
+		return Explanation{Policy: p, Facts: facts, Err: err}, nil
 	}
 	if l.answer.state, err = state.Look(v.Host.Root); err != nil {
 		return Explanation{}, err
 	}
-	if err := l.observe(&facts); err != nil {
-		return Explanation{Policy: l.policy, Facts: facts, Err: err}, nil
+	if err := l.observe(&facts); err != nil { // which selects the tables for this login
+		return Explanation{Policy: p, Facts: facts, Err: err}, nil
 	}
 	facts.Cwd = plan.Cwd{Path: "/", OnHost: true}
 	l.findJoinable(&facts)
-	e := Explanation{Policy: l.policy, Facts: facts}
+	e := Explanation{Policy: p, Facts: facts}
 	if e.Plan, e.Err = plan.Make(l.policy, facts); e.Err == nil {
 		e.Err = l.verify(e.Plan)
 	}
