@@ -151,23 +151,45 @@ func TestAStoppedLoginDelaysNobodyElse(t *testing.T) {
 	}
 	store.Close()
 
-	must(t, os.Remove(one(t, dir+"/gotmpns-*")+"/1000"))
+	// Alice waits once, and then makes what is missing without the lock.
+	base := one(t, dir+"/gotmpns-*")
+	must(t, os.Remove(base+"/1000"))
 	began := time.Now()
-	if _, err := store.Directory(target, policy.Private{}, alice); !errors.Is(err, state.ErrBusy) || time.Since(began) < lockAtMost {
-		t.Errorf("after %s: error is %v", time.Since(began), err)
+	f, err = store.Directory(target, policy.Private{}, alice)
+	if err != nil || store.Locked() || time.Since(began) < lockAtMost {
+		t.Errorf("after %s, locked: %v: %v", time.Since(began), store.Locked(), err)
 	}
-	began = time.Now()
-	if _, err := store.Directory(target, policy.Private{}, alice); !errors.Is(err, state.ErrBusy) || time.Since(began) >= lockAtMost {
-		t.Errorf("it has waited twice: %s, %v", time.Since(began), err)
-	}
-	wantInBase(t, dir, "1000.user", "1001", "1001.user")
+	wantInBase(t, dir, "1000", "1000.user", "1001", "1001.user")
 	stopped.End()
+	must(t, f.Close(), os.Remove(base+"/1000"))
+	f, err = store.Directory(target, policy.Private{}, alice)
+	if err != nil || store.Locked() {
+		t.Errorf("it asks for the lock a second time: %v", err)
+	}
+	must(t, f.Close(), os.Remove(base+"/1000"))
 	store, target = newStore(t, dir)
 	f, err = store.Directory(target, policy.Private{}, alice)
-	must(t, err)
-	must(t, f.Close())
+	must(t, err, f.Close())
 	if !store.Locked() {
 		t.Error("it was made without the lock")
+	}
+}
+
+// Without the lock nobody can be sure that the files of somebody else are out of the way.
+func TestAStoppedLoginGivesNothingAway(t *testing.T) {
+	for _, was := range []string{"nobody-of-that-name", "bob"} {
+		dir := newTarget(t)
+		instance := first(t, dir)
+		must(t, os.WriteFile(instance+"/secret", nil, 0o644), os.Remove(instance+".user"), os.Symlink(was, instance+".user"))
+		stopped := process.Stay(t, "exec 9<>/run/gotmpns/locks/1000; flock 9")
+		store, target := newStore(t, dir)
+		if f, err := store.Directory(target, policy.Private{}, alice); !errors.Is(err, state.ErrBusy) {
+			t.Errorf("the files of %q: %v, %v", was, f, err)
+		}
+		if _, err := os.Stat(instance + "/secret"); err != nil {
+			t.Error(err)
+		}
+		stopped.End()
 	}
 }
 

@@ -136,6 +136,7 @@ func TestAnotherProcessWithThePidIsNotInTheSession(t *testing.T) {
 	start, err := proc.Began(login.PID)
 	must(t, err)
 	record(t, records, alice, login, "key")
+	living := records.Living(alice)
 	login.End()
 	another := process.Again(t, login.PID)
 	for proc.Is(another.PID, start) { // within one tick of the clock
@@ -143,6 +144,10 @@ func TestAnotherProcessWithThePidIsNotInTheSession(t *testing.T) {
 		another = process.Again(t, login.PID)
 	}
 	wantNamespaces(t, OfRecords(records, alice, host))
+	// It has taken the pid after the records were read.
+	if n := ofRecord(living[0]); n != nil {
+		t.Errorf("%+v", n)
+	}
 }
 
 func TestAClaimThatIsNotFilledCanBeJoinedByNobody(t *testing.T) {
