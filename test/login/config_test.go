@@ -291,7 +291,9 @@ func TestAUserIsNotifiedOnce(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll("/run/gotmpns/notified") })
 	t.Cleanup(func() { forgetBases(t, "/var/tmp") })
 	write(t, "/etc/pam.d/gotmpns-test", "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_gotmpns.so\n")
-	logIn := func(user string) string { return runIn(t, "/", "pamtester", "gotmpns-test", user, "open_session", "close_session") }
+	logIn := func(user string) string {
+		return runIn(t, "/", "pamtester", "gotmpns-test", user, "open_session", "close_session")
+	}
 	const all, some = "Private to you on this host: /tmp, /var/tmp. ", "Private to you on this host: /tmp. "
 	const tables = "[[private]]\ntarget = \"/tmp\"\n[[private]]\ntarget = \"/var/tmp\"\nfor = [\"alice\", \"bob\"]\n"
 	configure(t, tables)
