@@ -204,7 +204,7 @@ uninstall:
 	@! grep -rls pam_gotmpns $(DESTDIR)/etc/pam.d 2>/dev/null || \
 	  { echo 'take pam_gotmpns.so out of the files above first, or logins may fail' >&2; exit 1; }
 	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || test ! -e $(UNITDIR)/gotmpns.socket || \
-	  { systemctl disable --now gotmpns.socket && systemctl stop gotmpns.service; }
+	  { systemctl disable --now gotmpns.socket gotmpns-clean.timer && systemctl stop gotmpns.service; }
 	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
 	rm -f $(DESTDIR)$(BINDIR)/gotmpns $(DESTDIR)$(UNITDIR)/gotmpns.socket $(DESTDIR)$(UNITDIR)/gotmpns.service
 	rm -f $(DESTDIR)$(UNITDIR)/gotmpns-clean.timer $(DESTDIR)$(UNITDIR)/gotmpns-clean.service
