@@ -29,19 +29,16 @@ var programs = []program{
 	{"su -", runSuLogin, true, true},
 	{"sudo", runSudo, false, true}, // it asks PAM to be silent
 	{"sudo -i", runSudoLogin, true, true},
-	{"login", runLoginToItsEnd, true, true},
+	{"login", typeCommandAtLogin, true, true},
 	{"ssh", runSSHAsAnybody, false, true},
 	{"PAMName=", runPAMName, false, true},
 	{"cron", startCron, false, false},
 	{"at", startAt, false, false},
 }
 
-// runLoginToItsEnd does not wait for a prompt, which may never come.
-func runLoginToItsEnd(t *testing.T, user, command string) string {
+func typeCommandAtLogin(t *testing.T, user, command string) string {
 	t.Helper()
-	shell := exec.Command("script", "-qec", "login -f "+user, "/dev/null")
-	shell.Stdin = strings.NewReader(scriptFile(t, command) + "\nexit\n")
-	return output(t, shell)
+	return typeAtLogin(t, user, scriptFile(t, command)+"; exit")
 }
 
 // runSSHAsAnybody shows what sshd says of a refusal, too.

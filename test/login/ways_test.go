@@ -84,7 +84,15 @@ func runPamtester(t *testing.T, user, script string) string {
 
 func runLogin(t *testing.T, user, script string) string {
 	t.Helper()
-	file, out := scriptFile(t, script), outFile(t, user)
+	out := outFile(t, user)
+	typeAtLogin(t, user, scriptFile(t, script)+" > "+out+" 2>&1; exit")
+	return read(t, out)
+}
+
+// typeAtLogin types a line at the shell that login starts on a terminal, and returns what
+// the terminal showed.
+func typeAtLogin(t *testing.T, user, line string) (shown string) {
+	t.Helper()
 	master, slave := openPTY(t)
 	defer master.Close()
 	cmd := exec.Command("login", "-f", user)
@@ -101,12 +109,13 @@ func runLogin(t *testing.T, user, script string) string {
 	typed := false
 	for chunk := range screen(master, ended) {
 		// The shell asks for a command: now it reads, and nothing is flushed.
-		if !typed && strings.Contains(chunk, "$ ") {
+		if !typed && (strings.Contains(chunk, "$ ") || strings.Contains(chunk, "# ")) {
 			typed = true
-			fmt.Fprintf(master, "%s > %s 2>&1; exit\n", file, out)
+			fmt.Fprintln(master, line)
 		}
+		shown += chunk
 	}
-	return read(t, out)
+	return shown
 }
 
 // openPTY opens a pseudo terminal (pty(7)).
