@@ -49,8 +49,9 @@ func TestForWhomAMarkIs(t *testing.T) {
 		}
 	}
 	for _, owner := range []Owner{alice, {UID: 0}, {UID: 1<<32 - 1, User: "x"}, {UID: 1000, Session: "1000/1-2-3"}} {
-		if uid, ok := MarkedFor(owner.mark()); !ok || uid != owner.UID || owner.mark() == owner.mark() {
-			t.Errorf("%+v: %d, %v", owner, uid, ok)
+		mark, another := owner.mark(), owner.mark()
+		if uid, ok := MarkedFor(mark); !ok || uid != owner.UID || mark == another {
+			t.Errorf("%+v: %d, %v; %q, %q", owner, uid, ok, mark, another)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func (p *Process) StartTime() (string, error) {
 // startTimeIn counts from the last parenthesis: a process may call itself ") 1 2".
 // A process that has ended and waits for its parent has no start time.
 func startTimeIn(stat string) (string, error) {
-	const state, start = 3 - 3, 22 - 3 // what follows the name begins with field 3
+	const state, start = 0, 22 - 3 // what follows the name begins with field 3
 	words := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(words) <= start {
 		return "", fmt.Errorf("cannot find the start time in %q", stat)
