@@ -198,3 +198,72 @@ func TestSilentClientsHoldUpNobody(t *testing.T) {
 		}
 	}
 }
+
+// CASES 39: a shared name at which a user answers is neither believed, whatever owner it
+// names, nor waited for.
+func TestASharedNameOnFUSEIsNeitherBelievedNorWaitedFor(t *testing.T) {
+	for _, options := range []string{"-o allow_other --force-user=root --force-group=root", "--no-allow-other"} {
+		t.Run(options, func(t *testing.T) {
+			begin(t)
+			replace(t, "/etc/fuse.conf", func(before string) string { return before + "\nuser_allow_other\n" })
+			configure(t, "[[private]]\ntarget = \"/tmp\"\nshare = [\"ipc\"]\n")
+			t.Cleanup(func() {
+				_ = exec.Command("pkill", "-KILL", "-u", "alice", "-x", "bindfs").Run()
+				_ = syscall.Unmount("/tmp/ipc", syscall.MNT_DETACH)
+				_ = os.Remove("/tmp/ipc")
+				_ = os.RemoveAll("/home/alice/mine")
+			})
+			limit := othersPatience + 10*timed(t, "bob")
+			// Outside of every session, where she has the host's /tmp.
+			mustRun(t, "setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "sh", "-ec",
+				"mkdir -p /tmp/ipc /home/alice/mine; echo trap > /home/alice/mine/sock; "+
+					"cd /; bindfs "+options+" /home/alice/mine /tmp/ipc")
+			for _, signal := range []string{"CONT", "STOP"} {
+				mustRun(t, "pkill", "-"+signal, "-u", "alice", "-x", "bindfs")
+				for _, user := range []string{"bob", "alice"} {
+					if took := timed(t, user); took > limit {
+						t.Errorf("after SIG%s, the login of %s takes %v", signal, user, took)
+					}
+					if got := runSu(t, user, "cat /tmp/ipc/sock 2>&1"); strings.Contains(got, "trap") {
+						t.Errorf("%s sees %q", user, got)
+					}
+				}
+			}
+		})
+	}
+}
+
+// CASES 39: a process whose root directory is a file system that does not answer holds up
+// no login, of its user's or of others'.
+func TestAProcessOnAFileSystemThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
+	for _, kind := range []string{"directory", "tmpfs"} {
+		t.Run(kind, func(t *testing.T) {
+			begin(t)
+			withoutManagers(t)
+			configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \""+kind+"\"\n")
+			limit := othersPatience + 10*timed(t, "bob")
+			ready := resultFIFO(t, "alice")
+			t.Cleanup(func() {
+				_ = exec.Command("pkill", "-KILL", "-u", "alice", "-x", "perl").Run()
+				_ = exec.Command("pkill", "-KILL", "-u", "alice", "-x", "bindfs").Run()
+				_ = os.RemoveAll("/home/alice/src")
+				_ = os.RemoveAll("/home/alice/m")
+			})
+			alice := startShell(t, "alice")
+			alice.run(t, "mkdir -p ~/src/tmp ~/m; bindfs --no-allow-other ~/src ~/m")
+			if _, err := fmt.Fprintf(alice.in, "setsid unshare -Ur perl -e 'open F, \">%s\"; chroot $ARGV[0] or exec \"echo\"; print F \"there\\n\"; close F; sleep 1000' ~/m > /dev/null 2>&1 &\n", ready); err != nil {
+				t.Fatal(err)
+			}
+			want(t, read(t, ready), "there")
+			mustRun(t, "pkill", "-STOP", "-u", "alice", "-x", "bindfs")
+			alice.end()
+			for _, user := range []string{"bob", "alice", "bob"} {
+				if took := timed(t, user); took > limit {
+					t.Errorf("the login of %s takes %v", user, took)
+				}
+			}
+			mustRun(t, "pkill", "-KILL", "-u", "alice", "-x", "bindfs")
+			_ = exec.Command("umount", "-l", "/home/alice/m").Run() // where the host has it, too
+		})
+	}
+}
