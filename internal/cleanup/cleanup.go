@@ -173,6 +173,9 @@ func (c *Cleaner) FindUsers(users map[uint32]bool) ([]Due, error) {
 		if private.Scope == policy.Session {
 			return base.OfSessions(users)
 		}
+		if private.By != policy.ByUser && private.By != "" {
+			return base.OfContexts(users)
+		}
 		return base.OfUsers(users), nil
 	})
 }

@@ -51,6 +51,9 @@ func (s *Store) fillDirectory(b base, name string, target Target, p policy.Priva
 }
 
 func (s *Store) job(target Target, owner Owner, dir *os.File) fill.Job {
+	if owner.Shared {
+		return fill.Job{Target: target.Path, HostDir: target.Dir, Instance: dir, User: "root"}
+	}
 	return fill.Job{Target: target.Path, HostDir: target.Dir, Instance: dir, User: owner.User, UID: owner.UID, GID: owner.GID}
 }
 

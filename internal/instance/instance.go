@@ -20,6 +20,9 @@
 package instance
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,10 +67,26 @@ type Owner struct {
 	GID     uint32 // of a tmpfs with a mode of its own, and of what is copied from a skeleton
 	User    string
 	Session string // not empty: an instance for this session alone
+	// The SELinux level or context that an instance is for, and its label; empty: any,
+	// and that of the target.
+	At, Label string
+	Shared    bool // all users in At have the same instance
 }
+
+// sharedUser stands for the owner's name and uid in what is made for all users.
+const sharedUser = "shared"
+
+// atPrefix begins what follows the uid, for an instance at a level or in a context.
+const atPrefix = "at-"
 
 func (o Owner) name() string {
 	name := strconv.FormatUint(uint64(o.UID), 10)
+	if o.Shared {
+		name = sharedUser
+	}
+	if o.At != "" {
+		name += "." + atPrefix + fileName(o.At)
+	}
 	if o.Session != "" {
 		_, file, _ := strings.Cut(o.Session, "/") // the record is UID/FILE
 		name += "." + file
@@ -75,14 +94,39 @@ func (o Owner) name() string {
 	return name
 }
 
+// fileName is a level or context as a part of a file name.
+func fileName(at string) string {
+	const longest = 150
+	if len(at) <= longest && !strings.Contains(at, "/") {
+		return at
+	}
+	sum := sha256.Sum256([]byte(at))
+	return hex.EncodeToString(sum[:])
+}
+
+// madeFor is the name that is written down beside the instance.
+func (o Owner) madeFor() string {
+	if o.Shared {
+		return sharedUser
+	}
+	return o.User
+}
+
 // mark is what an instance bears. The random part tells one tmpfs from another.
 func (o Owner) mark() string {
+	if o.Shared {
+		return sharedUser + " " + state.Random() + state.Random()
+	}
 	return strconv.FormatUint(uint64(o.UID), 10) + " " + state.Random() + state.Random()
 }
 
-// MarkedFor says whose instance a mark is on.
+// MarkedFor says whose instance a mark is on; it is [NoUID] for one that several users
+// share.
 func MarkedFor(mark string) (uid uint32, ok bool) {
 	number, _, _ := strings.Cut(mark, " ")
+	if number == sharedUser {
+		return NoUID, true
+	}
 	n, err := strconv.ParseUint(number, 10, 32)
 	return uint32(n), err == nil
 }
@@ -208,7 +252,10 @@ func (s *Store) find(b base, target Target, owner Owner) (*os.File, error) {
 	if name == "" || err != nil {
 		return nil, err
 	}
-	if name != owner.User {
+	if name != owner.madeFor() {
+		if owner.Shared {
+			return nil, nil
+		}
 		same, err := account.IsNameOf(owner.UID, name)
 		if err != nil || !same {
 			return nil, err
@@ -265,6 +312,9 @@ func verify(dir *os.File, b base, target Target, owner Owner) error {
 // clear makes room for the owner's instance. Only that needs the lock: a login that was
 // stopped while it has the lock keeps no other from making the instance.
 func (s *Store) clear(b base, owner Owner, busy error) error {
+	if owner.Shared {
+		return nil // other users do not wait for this one's lock
+	}
 	if busy == nil {
 		return s.setAside(b, owner)
 	}
@@ -286,7 +336,7 @@ func isThere(b base, owner Owner) bool {
 // setAside moves away what goes by the owner's uid and is not the owner's: the
 // files of somebody who had the uid before, or a making that was cut short.
 func (s *Store) setAside(b base, owner Owner) error {
-	old := owner.name() + ".old-" + state.Random()
+	old := owner.name() + asideMark + state.Random()
 	fd := int(b.dir.Fd())
 	err := unix.Renameat2(fd, owner.name(), fd, old, unix.RENAME_NOREPLACE)
 	switch {
@@ -315,7 +365,7 @@ func (s *Store) create(b base, target Target, p policy.Private, owner Owner) err
 		err = s.fillDirectory(b, temporary, target, p, owner)
 	}
 	if err == nil {
-		err = unlessThere(unix.Symlinkat(owner.User, fd, owner.name()+".user"))
+		err = unlessThere(unix.Symlinkat(owner.madeFor(), fd, owner.name()+".user"))
 	}
 	if err == nil {
 		err = unix.Renameat2(fd, temporary, fd, owner.name(), unix.RENAME_NOREPLACE)
@@ -356,14 +406,15 @@ func resemble(parent *os.File, name string, target Target, owner Owner) error {
 	if err := unix.Fchmod(int(dir.Fd()), target.Info.Mode); err != nil {
 		return err
 	}
-	label, err := labelOf(target)
+	label, err := LabelOf(target)
 	if err != nil {
 		return err
 	}
-	return mountfd.SetSELinuxLabel(dir, label)
+	return mountfd.SetSELinuxLabel(dir, cmp.Or(owner.Label, label))
 }
 
-func labelOf(target Target) (string, error) {
+// LabelOf returns the SELinux label of a target; empty where there is none.
+func LabelOf(target Target) (string, error) {
 	readable, err := mountfd.ReadDir(target.Dir, ".")
 	if err != nil {
 		return "", err

@@ -43,7 +43,10 @@ func (s *Store) describe(b base, name string) Listed {
 	uid, _ := uidOf(name)
 	_, rest, _ := strings.Cut(name, ".")
 	l := Listed{Owner: Owner{UID: uid, Session: rest}, Path: b.dir.Name() + "/" + name}
-	if strings.HasPrefix(rest, "old-") {
+	if at, ok := strings.CutPrefix(rest, atPrefix); ok {
+		l.At, l.Session = at, ""
+	}
+	if strings.HasPrefix(rest, "old-") || strings.Contains(l.At, asideMark) {
 		l.Aside, l.Session = true, ""
 	} else {
 		l.User, _ = s.madeFor(b, l.Owner)

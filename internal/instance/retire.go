@@ -130,8 +130,18 @@ func (b *Base) OfUsers(users map[uint32]bool) []Entry {
 	return entries
 }
 
+// OfContexts returns the instances that sessions of one of these users share at a level
+// or in a context.
+func (b *Base) OfContexts(users map[uint32]bool) ([]Entry, error) {
+	return b.of(users, func(e Entry) bool { return e.Session == "" })
+}
+
 // OfSessions returns the instances that single sessions of these users have.
 func (b *Base) OfSessions(users map[uint32]bool) ([]Entry, error) {
+	return b.of(users, func(e Entry) bool { return e.Session != "" })
+}
+
+func (b *Base) of(users map[uint32]bool, fits func(Entry) bool) ([]Entry, error) {
 	names, err := b.names()
 	if err != nil {
 		return nil, err
@@ -141,7 +151,7 @@ func (b *Base) OfSessions(users map[uint32]bool) ([]Entry, error) {
 		if uid, ok := uidOf(name); !ok || !users[uid] {
 			continue
 		}
-		if e, _ := b.entry(name); e.Kind == InUse && e.Session != "" {
+		if e, _ := b.entry(name); e.Kind == InUse && fits(e) {
 			entries = append(entries, e)
 		}
 	}
@@ -165,11 +175,21 @@ func (b *Base) entry(name string) (Entry, bool) {
 	uid, ok := uidOf(name)
 	e.UID = uid
 	_, e.Session, _ = strings.Cut(name, ".")
+	if at, found := strings.CutPrefix(e.Session, atPrefix); found {
+		e.At, e.Session = at, ""
+		if i := strings.LastIndex(at, asideMark); i >= 0 {
+			e.At, e.Kind = at[:i], Aside
+		}
+		return e, ok
+	}
 	if strings.HasPrefix(e.Session, "old-") {
 		e.Kind, e.Session = Aside, ""
 	}
 	return e, ok
 }
+
+// asideMark comes between the name of an instance and a random part, when it is set aside.
+const asideMark = ".old-"
 
 // Open opens an entry as a place; the caller closes it. What is not a directory on the
 // file system of the base is not ours.

@@ -24,7 +24,7 @@ func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 	if err != nil {
 		return nil, err
 	}
-	label, err := labelOf(target)
+	label, err := LabelOf(target)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,8 @@ type Place struct {
 	MountPoint bool   // on the host a mount begins here
 	Carrier    string // the mount point of the host's mount that it lies on
 	Flags      string // of that mount: such as "nosuid,nodev"
+	At         string // the SELinux level or context of the instance that this login gets; empty: any
+	Remark     string // about it, for the log; empty: none
 	Caller     Occupant
 	Shares     map[string]Share  // by name below the target
 	Sources    map[string]Source // of the binds onto this target, by the path of each
@@ -378,12 +380,15 @@ func (p *Plan) attach(c choice, fromCaller bool) {
 		p.Targets = append(p.Targets, private.Target)
 		p.Steps = append(p.Steps, Attach{
 			Target:    private.Target,
-			Source:    Instance{private},
+			Source:    Instance{private, c.places[private.Target].At},
 			Directory: true,
 			Flags:     stricter(c.places[private.Target].Flags, private.Options),
 			Inside:    outermost(private.Target, c.private),
 			Uncovered: uncovered(private.Target),
 		})
+		if remark := c.places[private.Target].Remark; remark != "" {
+			p.remark("%s", remark)
+		}
 		p.share(private, c.places[private.Target])
 	}
 	for _, bind := range c.bind {

@@ -150,6 +150,12 @@ func situations(t *testing.T) map[string]situation {
 			Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
 		"options-of-a-bind": {binds(policy.Bind{Source: labHosts, Target: "/etc/hosts", Recursive: true, Options: policy.Options{NoSUID: true, NoDev: true}}),
 			Facts{Subject: alice, Places: map[string]Place{"/tmp": directory(), "/etc/hosts": directory(file, source(labHosts, Source{}))}}},
+		"at-a-level": {privates(target("/tmp", func(p *policy.Private) { p.By = policy.ByLevel })),
+			Facts{Subject: alice, Places: tmp(directory(func(p *Place) { p.At = "s2:c1" }))}},
+		"shared-in-a-context": {privates(target("/tmp", func(p *policy.Private) { p.By, p.Shared = policy.ByContext, true })),
+			Facts{Subject: alice, Places: tmp(directory(func(p *Place) { p.At = "user_u:object_r:user_tmp_t:s0" }))}},
+		"shared-without-selinux": {privates(target("/tmp", func(p *policy.Private) { p.By, p.Shared = policy.ByContext, true })),
+			Facts{Subject: alice, Places: tmp(directory(func(p *Place) { p.Remark = "/tmp is by user: SELinux is off" }))}},
 		"a-target-that-is-missing": {privates(target("/made/here", func(p *policy.Private) {
 			p.Create = &policy.Create{Mode: 0o1777, Owner: "root", Group: "adm"}
 		})), Facts{Subject: alice, Places: map[string]Place{"/made/here": directory(func(p *Place) { p.Missing = true })}}},

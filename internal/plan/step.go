@@ -60,8 +60,12 @@ type Attach struct {
 // AttachSource is what a mount shows: an [Instance], a [Bind] or a [Shared].
 type AttachSource interface{ fmt.Stringer }
 
-// Instance is the user's own directory or tmpfs.
-type Instance struct{ policy.Private }
+// Instance is the user's own directory or tmpfs, or one that all users at a level or in
+// a context share.
+type Instance struct {
+	policy.Private
+	At string // as in [Place]
+}
 
 // Bind is a directory or file of the host's, by a rule.
 type Bind struct{ policy.Bind }
@@ -129,7 +133,13 @@ func (i Instance) String() string {
 	if i.Scope == policy.Session {
 		whose = "the session's"
 	}
+	if i.Shared && i.At != "" {
+		whose = "the shared"
+	}
 	text := fmt.Sprintf("%s %s", whose, i.Kind)
+	if i.At != "" {
+		text += " at " + i.At
+	}
 	switch {
 	case i.Size != 0:
 		text += fmt.Sprintf(" of %d bytes", i.Size)

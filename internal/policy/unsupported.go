@@ -12,11 +12,7 @@ type Feature struct {
 // Unsupported is what a configuration can say and no login does yet. It is refused
 // with an error: to ignore it would be to do something else than what is written.
 // The change that makes logins do it removes its line here.
-var Unsupported = []Feature{
-	{Table: "private", Key: "by", Value: regexp.MustCompile(`^(level|context)$`)},
-	{Table: "private", Key: "shared", Value: regexp.MustCompile(`^true$`)},
-	{Table: "private", Key: "require_selinux", Value: regexp.MustCompile(`^true$`)},
-}
+var Unsupported []Feature
 
 // IsUnsupported says whether a key with a value, as it is written, is on the list.
 func IsUnsupported(table, key, value string) bool {

@@ -121,6 +121,25 @@ func (p *Process) open(name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), p.dir.Name()+"/"+name), nil
 }
 
+// SELinuxContext returns the context that the process has asked for, for the next program
+// that it executes, as a login program does for the session; where it has not, its own.
+// Empty: there is none.
+func (p *Process) SELinuxContext() string {
+	for _, name := range [...]string{"attr/exec", "attr/current"} {
+		fd, err := unix.Openat(int(p.dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		var text [4096]byte
+		n, err := unix.Read(fd, text[:])
+		unix.Close(fd)
+		if context := strings.TrimRight(string(text[:max(n, 0)]), "\x00\n"); err == nil && context != "" {
+			return context
+		}
+	}
+	return ""
+}
+
 // Identity returns what "root", "ns/user" and the like of the process are. It means
 // something only beside another that is looked at while both are there.
 func (p *Process) Identity(name string) (mountfd.ID, error) {

@@ -304,6 +304,9 @@ func (l *login) owner(private policy.Private) instance.Owner {
 	if private.Scope == policy.Session {
 		owner.Session = l.answer.Session
 	}
+	pl := l.observer.places[private.Target]
+	owner.At, owner.Label = pl.facts.At, pl.label
+	owner.Shared = private.Shared && owner.At != "" // without SELinux, it is the user's
 	return owner
 }
 

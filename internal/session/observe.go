@@ -15,6 +15,7 @@ import (
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/selinux"
 	"gotmpns/internal/view"
 )
 
@@ -30,6 +31,7 @@ type place struct {
 	caller  mountfd.Info
 	shares  map[string]*os.File
 	sources map[string]*os.File
+	label   string // of the instance; empty: the target's
 }
 
 // observer looks, and changes nothing that anybody else can see.
@@ -37,6 +39,7 @@ type observer struct {
 	view     *view.View
 	store    *instance.Store
 	uid      uint32
+	selinux  selinux.FS
 	places   map[string]*place
 	cwd      *os.File        // of the login process, as a place; nil: not known
 	strayed  map[uint32]bool // other users whose instances the caller has
@@ -56,7 +59,7 @@ func (l *login) observe(facts *plan.Facts) error {
 		l.answer.store.Confined = l.host.Confined
 	}
 	l.observer = observer{
-		view: l.view, store: l.answer.store, uid: l.request.UID,
+		view: l.view, store: l.answer.store, uid: l.request.UID, selinux: selinux.Host(),
 		places: map[string]*place{}, strayed: map[uint32]bool{}, keep: l.answer.keep,
 	}
 	o := &l.observer
@@ -81,10 +84,42 @@ func (o *observer) observe(p policy.Policy) {
 		case pl.host.Dir == nil && private.Create != nil && errors.Is(pl.facts.Err, fs.ErrNotExist):
 			o.lookAtMissing(pl, private.Target)
 		}
+		if pl.facts.Err == nil && !pl.facts.Missing {
+			pl.facts.Err = o.lookAtContext(pl, private)
+		}
 	}
 	for _, bind := range p.Bind {
 		o.addSource(o.look(bind.Target, ""), bind.Source)
 	}
+}
+
+// lookAtContext finds out which instance a login in this context gets.
+func (o *observer) lookAtContext(pl *place, private policy.Private) error {
+	if private.By == policy.ByUser || private.By == "" {
+		return nil
+	}
+	if !o.selinux.IsOn() {
+		if private.RequireSELinux {
+			return errors.New("SELinux is off, and the configuration has require_selinux = true")
+		}
+		pl.facts.Remark = fmt.Sprintf("%s is private by user, not by %s: SELinux is off", private.Target, private.By)
+		return nil
+	}
+	label, err := instance.LabelOf(pl.host)
+	if err != nil {
+		return err
+	}
+	login := o.view.SELinuxContext()
+	if label == "" || login == "" {
+		return errors.New("it, or the login process, has no SELinux label")
+	}
+	by := o.selinux.ByContext
+	if private.By == policy.ByLevel {
+		by = o.selinux.ByLevel
+	}
+	found, err := by(login, label)
+	pl.facts.At, pl.label = found.Key, found.Label
+	return err
 }
 
 // observeOthers looks at the targets that are not for this user, which the session has

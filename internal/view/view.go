@@ -124,6 +124,9 @@ func (v *View) IsCaller(namespace *os.File) bool {
 // caller closes it.
 func (v *View) Cwd() (*os.File, error) { return v.process.Cwd() }
 
+// SELinuxContext is that of the session ([proc.Process.SELinuxContext]).
+func (v *View) SELinuxContext() string { return v.process.SELinuxContext() }
+
 // HostNamespace is the mount namespace of Host; it is the view's to close.
 func (v *View) HostNamespace() *os.File { return v.ns }
 

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"gotmpns/test/journal"
 )
 
 // tmpfsTable is a target in memory, by which a test sees which table applies: by size.
@@ -193,6 +195,29 @@ func TestAMissingTargetIsNotCreatedWhereOthersCanWrite(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestByLevelWhereSELinuxIsOff(t *testing.T) {
+	beginAlone(t)
+	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
+		t.Skip("SELinux is on")
+	}
+	const table = "[[private]]\ntarget = \"/tmp\"\nby = \"level\"\nshared = true\n"
+	j := journal.Start(t)
+	configure(t, table)
+	want(t, runSu(t, "alice", "echo hers > /tmp/note; cat /tmp/note"), "hers")
+	if log := strings.Join(j.Lines(), "\n"); !strings.Contains(log, "/tmp is private by user, not by level: SELinux is off") {
+		t.Errorf("the log says %q", log)
+	}
+	want(t, runSu(t, "alice", "cat /tmp/note"), "hers")
+	want(t, runSu(t, "bob", "cat /tmp/note 2>&1"), "No such file")
+	configure(t, table+"require_selinux = true\n")
+	j.Lines()
+	if got := runSu(t, "alice", "echo opened"); strings.Contains(got, "opened") {
+		t.Errorf("the login is not refused: %q", got)
+	}
+	j.Says(t, "cannot make /tmp private: SELinux is off")
+	want(t, runSu(t, "root", "echo opened"), "opened")
 }
 
 // homeTarget gives alice and bob a ~/.cache, hers with a file in it.
