@@ -84,7 +84,7 @@ func (t *thread) serve(fd int) {
 		return
 	}
 	defer unix.Close(fd)
-	if err == nil {
+	if err == nil && len(message) > 0 {
 		err = t.answer(fd, message)
 	}
 	if err != nil {
@@ -92,18 +92,15 @@ func (t *thread) serve(fd int) {
 	}
 }
 
-// receive takes a request that is there, or is there in a moment.
+// receive takes a request that is there, or is there in a moment. An empty one is a
+// client that hangs up without having asked: it only looked whether somebody listens.
 func (t *thread) receive(fd int) ([]byte, error) {
 	// A login process connects and sends with nothing in between.
 	events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(events, requestSoon); n == 0 && err == nil {
 		return nil, unix.EAGAIN
 	}
-	message, err := exchange.Receive(fd, t.buffer)
-	if err == nil && len(message) == 0 {
-		err = errors.New("the login process hung up before it asked")
-	}
-	return message, err
+	return exchange.Receive(fd, t.buffer)
 }
 
 // answer is an error where the login is handed over to a worker.

@@ -17,9 +17,16 @@ import (
 
 const namespaceConf = "/etc/security/namespace.conf"
 
+// imported is what import --json prints.
+type imported struct {
+	TOML    string   `json:"toml"`
+	Remarks []string `json:"remarks"` // what differs, or is lost
+}
+
 func newImport() *cobra.Command {
-	return &cobra.Command{
-		Use:   "import [FILE]",
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "import [--json] [FILE]",
 		Short: "Convert the configuration of pam_namespace",
 		Long: `Convert FILE, or ` + namespaceConf + `, and the files *.conf in
 the directory of that name with ".d" in place of ".conf", as pam_namespace reads
@@ -48,10 +55,27 @@ something else is a comment itself. No file is written.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), namespaceconf.Translate(entries, thisHost()))
+			text := namespaceconf.Translate(entries, thisHost())
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), imported{text, remarksIn(text)})
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), text)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs: the text, and what differs")
+	return cmd
+}
+
+// remarksIn takes the comments that list differences out of the text.
+func remarksIn(text string) []string {
+	remarks := []string{}
+	for line := range strings.Lines(text) {
+		if remark, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "#   "); ok {
+			remarks = append(remarks, strings.TrimSpace(remark))
+		}
+	}
+	return remarks
 }
 
 // thisHost is what the conversion depends on.

@@ -1,6 +1,11 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+)
 
 const defaultSocket = "/run/gotmpns/broker.sock"
 
@@ -9,16 +14,22 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--socket PATH]",
 		Short: "Answer logins without starting a worker for each",
-		Long: `Is the broker: it stays and answers logins in a fraction of the time that
-starting a worker takes, watches their processes, and empties what is due. Where
-it does not run, or cannot serve a caller, logins start workers as before.
+		Long: `Run the broker, a daemon that answers logins in a fraction of the time that
+starting a worker takes, watches their processes, and removes what is due. Where
+it does not run, or cannot serve a caller, logins start workers. SIGTERM shuts it
+down cleanly.
 
 The service manager starts it as gotmpns.service when the first login connects to
 gotmpns.socket. Under another init, run it in the background as root.`,
 		Example: `  systemctl enable --now gotmpns.socket      # with systemd
   gotmpns serve &                            # without`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error { return serve(socket) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !filepath.IsAbs(socket) {
+				return usage(fmt.Errorf("cannot listen at %q: it is not an absolute path", socket), cmd)
+			}
+			return serve(socket)
+		},
 	}
 	cmd.Flags().StringVar(&socket, "socket", socket, "listen at `PATH`, where no socket is handed over")
 	return cmd

@@ -43,7 +43,10 @@ func serve(path string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	go watchdog(ctx, b)
-	err = b.Serve(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) })
+	err = b.Serve(ctx, func() {
+		fmt.Fprintf(os.Stderr, "gotmpns: listening at %s\n", listener.Name())
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	})
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	return err
 }
@@ -70,7 +73,7 @@ func bind(path string) (*os.File, func(), error) {
 	address := &net.UnixAddr{Name: path, Net: "unixpacket"}
 	if conn, err := net.DialUnix("unixpacket", nil, address); err == nil {
 		conn.Close()
-		return nil, nil, hinted(fmt.Errorf("cannot listen at %s: another broker does", path), `"systemctl status gotmpns" or "ss -xlp" show which`)
+		return nil, nil, hinted(fmt.Errorf("cannot listen at %s: another broker does", path), whichBroker())
 	}
 	// Left by one that was killed.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -91,8 +94,16 @@ func bind(path string) (*os.File, func(), error) {
 	return file, func() { _ = os.Remove(path) }, nil
 }
 
+// whichBroker says how to find the one that listens.
+func whichBroker() string {
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		return `"systemctl status gotmpns" or "ss -xlp" show which`
+	}
+	return `"ss -xlp" shows which`
+}
+
 // watchdog tells the service manager that somebody is free to answer
-// (WatchdogSec=, systemd.service(5)); when nobody is for long, it starts us anew.
+// (WatchdogSec=, systemd.service(5)); when nobody is for long, it restarts the broker.
 func watchdog(ctx context.Context, b *broker.Broker) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
