@@ -64,6 +64,8 @@ static void start(void)
 		_exit(2);
 }
 
+static void obey(const char *word);
+
 static int do_open(void)
 {
 	static struct state before, after; /* too large for small stacks */
@@ -464,6 +466,19 @@ static void open_in_child(void) { in_child(open_only); }
 static void close_in_child(void) { in_child(do_close); }
 static void be_silent(void) { flags = PAM_SILENT; }
 
+/* Serves another user as well, as a file server does: the session that is open stays. */
+static void serve_another(void)
+{
+	pam_handle_t *before = pamh;
+
+	pamh = NULL;
+	user = next_word();
+	obey(next_word());
+	if (pamh != NULL)
+		(void)pam_end(pamh, 0);
+	pamh = before;
+}
+
 static void block_and_wait(void)
 {
 	set_action(wait_in_handler, SA_RESTART);
@@ -542,6 +557,7 @@ static const struct {
 	{"putenv", put_variable},
 	{"getenv", get_variable},
 	{"silent", be_silent},
+	{"another", serve_another},
 };
 
 static void obey(const char *word)

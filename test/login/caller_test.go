@@ -33,10 +33,21 @@ func isBobs(t *testing.T, what, got string) {
 // CASES 36: with few descriptors. A program that cannot do its own work says so; one
 // that starts the command has a private /tmp for it.
 func TestFewDescriptorsLeadIntoNobodyElsesTmp(t *testing.T) {
-	beginNested(t)
-	alice := startShell(t, "alice")
+	for _, first := range []bool{true, false} {
+		t.Run(map[bool]string{true: "bob's first session", false: "one that he joins"}[first], func(t *testing.T) {
+			beginNested(t)
+			if !first {
+				startShell(t, "bob")
+			}
+			fewDescriptors(t, startShell(t, "alice"))
+		})
+	}
+}
+
+func fewDescriptors(t *testing.T, alice *shell) {
+	t.Helper()
 	for _, limit := range []string{"-Sn", "-n"} {
-		for n := 4; n <= 20; n++ {
+		for _, n := range []int{4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 20} {
 			for _, program := range programsToBob {
 				command := "'ls /tmp; echo started'"
 				if !strings.HasSuffix(program, "-c") {

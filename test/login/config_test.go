@@ -189,6 +189,15 @@ func TestWhoIsLeftAlone(t *testing.T) {
 	}
 }
 
+// One process of samba's serves several users: it is exempt by default.
+func TestSambaIsExemptByDefault(t *testing.T) {
+	beginAlone(t)
+	j := journal.Start(t)
+	write(t, "/etc/pam.d/samba", "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_gotmpns.so\n")
+	want(t, runIn(t, "/", "pamtester", "samba", "alice", "open_session"), "successfully opened")
+	j.Says(t, "alice", "skipped: exempt by \"service:samba\"")
+}
+
 func TestX11SocketsStayShared(t *testing.T) {
 	beginAlone(t)
 	mustRun(t, "mkdir", "-m", "1777", "/tmp/.X11-unix")
