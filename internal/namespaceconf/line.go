@@ -105,7 +105,7 @@ func (t *table) script(name string, host Host) {
 		t.remark("iscript: %s does not exist", name)
 		return
 	}
-	t.set("on_create", name)
+	t.set("on_create", host.Resolve(name)) // no link is followed at a login
 	t.remark("iscript: it is run for new directories only, by pam_namespace at each login")
 }
 

@@ -23,9 +23,15 @@ func hosts() map[string]Host {
 	safe := func(directory string) bool {
 		return slices.Contains([]string{"/tmp-inst", "/var/tmp-inst", "/opt/nvme/inst", "/home/.inst"}, directory)
 	}
+	resolve := func(path string) string {
+		if name, ok := strings.CutPrefix(path, "/sbin/"); ok {
+			return "/usr/sbin/" + name
+		}
+		return path
+	}
 	return map[string]Host{
-		".toml":         {Exists: exists, IsSafe: safe},
-		".selinux.toml": {Exists: exists, IsSafe: safe, SELinux: true},
+		".toml":         {Exists: exists, IsSafe: safe, Resolve: resolve},
+		".selinux.toml": {Exists: exists, IsSafe: safe, Resolve: resolve, SELinux: true},
 	}
 }
 

@@ -16,6 +16,8 @@ type Host struct {
 	// IsSafe says whether nobody but root can write to a directory and those above it.
 	IsSafe func(directory string) bool
 	Exists func(path string) bool
+	// Resolve returns the path without the symbolic links in it.
+	Resolve func(path string) string
 }
 
 // Translate writes entries as a gotmpns.toml. What it returns is accepted by
