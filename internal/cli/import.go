@@ -84,7 +84,14 @@ func thisHost() namespaceconf.Host {
 		_, err := os.Stat(path)
 		return err == nil
 	}
+	resolve := func(path string) string {
+		if resolved, err := filepath.EvalSymlinks(path); err == nil {
+			return resolved
+		}
+		return path
+	}
 	return namespaceconf.Host{
+		Resolve: resolve,
 		SELinux: exists("/sys/fs/selinux/enforce"), // the file system is mounted where it is on
 		Exists:  exists,
 		IsSafe:  isSafe,

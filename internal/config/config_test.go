@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -83,33 +82,6 @@ func TestTheFileThatShipsExplainsEveryKey(t *testing.T) {
 	}
 }
 
-// supportEverything is for tests of what can be written, whatever is carried out.
-func supportEverything(t *testing.T) {
-	t.Helper()
-	list := policy.Unsupported
-	policy.Unsupported = nil
-	t.Cleanup(func() { policy.Unsupported = list })
-}
-
-// Nothing that is on the list of what this version does not do is accepted.
-func TestWhatIsNotSupportedIsRefused(t *testing.T) {
-	list := policy.Unsupported
-	t.Cleanup(func() { policy.Unsupported = list })
-	policy.Unsupported = []policy.Feature{
-		{Key: "environment", Value: regexp.MustCompile(`^k`)}, {Table: "private", Key: "share"}, {Table: "bind", Key: "for"},
-	}
-	text := "environment = \"%s\"\n[[private]]\ntarget = \"/a\"\n%s\n[[bind]]\nsource = \"/b\"\ntarget = \"/c\"\n%s\n"
-	_, err := decode("F", fmt.Appendf(nil, text, "keep", "share = []", "for = []"))
-	const want = `F:1: environment = "keep" is not supported by this version; F:4: share is not supported by this version; ` +
-		`F:8: for is not supported by this version`
-	if err == nil || err.Error() != want {
-		t.Errorf("got %v\nwant %s", err, want)
-	}
-	if _, err := decode("F", fmt.Appendf(nil, text, "unset", "for = []", "read_only = true")); err != nil {
-		t.Errorf("other keys and values: %v", err)
-	}
-}
-
 func TestWithoutAFileTheDefaultsHold(t *testing.T) {
 	l := mine()
 	l.vendor = "/nonexistent/gotmpns.toml"
@@ -129,7 +101,6 @@ func TestAFileThatWasNamedMustBeThere(t *testing.T) {
 }
 
 func TestDropInsOverrideAndAdd(t *testing.T) {
-	supportEverything(t)
 	dir := t.TempDir()
 	main := put(t, dir+"/gotmpns.toml", "exempt = [\"carol\"]\npropagation = \"slave\"\n"+
 		"[[private]]\ntarget = \"/tmp\"\n[[private]]\ntarget = \"/var/tmp\"\n"+
@@ -206,7 +177,6 @@ func TestTheVendorsFiles(t *testing.T) {
 }
 
 func TestEveryKey(t *testing.T) {
-	supportEverything(t)
 	got, err := mine().load(put(t, t.TempDir()+"/gotmpns.toml", `
 notify = true
 
@@ -281,30 +251,10 @@ target = "~/lab"
 	}
 }
 
-// What the list of policy.Unsupported says is what the configuration calls it.
-func TestTheListOfWhatIsNotSupportedNamesKeys(t *testing.T) {
-	structures := map[string]any{"": &document{}, "private": &privateTable{}, "bind": &bindTable{}}
-	for _, f := range policy.Unsupported {
-		if !slices.Contains(keysOf(structures[f.Table]), f.Key) && f.Key != severalTables {
-			t.Errorf("%s has no key %s", f.Table, f.Key)
-		}
-	}
-}
-
 func TestSeveralTablesForATarget(t *testing.T) {
 	two := "[[private]]\ntarget = \"/tmp\"\nfor = [\"alice\"]\n[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\n"
-	if err := Check([]byte(two)); policy.IsUnsupported("private", severalTables, "") != (err != nil) {
-		t.Error(err)
-	}
 	bind := "[[bind]]\nsource = \"/a\"\ntarget = \"/x\"\nfor = [\"alice\"]\n[[bind]]\nsource = \"/b\"\ntarget = \"/x\"\n"
-	if err := Check([]byte(bind)); policy.IsUnsupported("bind", severalTables, "") != (err != nil) {
-		t.Error(err)
-	}
-	if err := Check([]byte(bind + "for = [\"bob\"]\n")); err != nil {
-		t.Error(err)
-	}
-	supportEverything(t)
-	for _, text := range []string{two, bind} {
+	for _, text := range []string{two, bind, bind + "for = [\"bob\"]\n"} {
 		if err := Check([]byte(text)); err != nil {
 			t.Error(err)
 		}
@@ -343,7 +293,6 @@ func TestADropInAloneReplacesTheBuiltInList(t *testing.T) {
 // Each file of testdata/mistakes has its errors beside it; they are what an
 // administrator who is locked out reads.
 func TestMistakes(t *testing.T) {
-	supportEverything(t)
 	files, err := filepath.Glob("testdata/mistakes/*.toml")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no testdata", err)

@@ -248,24 +248,12 @@ func (r *reader) fill(from table, into any) {
 			r.errorf(e.line, "duplicate key %q; it is already set on line %d", e.key, earlier.line)
 			continue
 		}
-		field := fieldFor(into, e.key)
-		switch {
-		case field == nil:
-			r.errorf(e.line, "%s", unknown(from, e, into))
-		case policy.IsUnsupported(strings.Trim(from.name, "[]"), e.key, e.value.text):
-			r.errorf(e.line, "%s is not supported by this version", e.source())
-		default:
+		if field := fieldFor(into, e.key); field != nil {
 			field.set(r, e)
+		} else {
+			r.errorf(e.line, "%s", unknown(from, e, into))
 		}
 	}
-}
-
-// source is a key with its value, if that is a single one.
-func (e entry) source() string {
-	if e.value.text == "" {
-		return e.key
-	}
-	return e.key + " = " + e.value.source()
 }
 
 // fieldFor returns the field of the structure into that a key sets, or nil.

@@ -2,8 +2,6 @@ package config
 
 import (
 	"cmp"
-	"fmt"
-	"slices"
 	"strings"
 
 	"gotmpns/internal/policy"
@@ -121,8 +119,7 @@ func (r *reader) bind(header int, t bindTable) policy.Bind {
 // validate finds what is wrong with all the files together.
 func (m *merger) validate(p policy.Policy) error {
 	var errors Errors
-	conflicts := append(p.Conflicts(), unsupportedTwice(p)...)
-	for _, c := range conflicts {
+	for _, c := range p.Conflicts() {
 		if c.IsBind {
 			errors.add(m.bind[c.Index].from, "%s", c.Reason)
 		} else {
@@ -130,28 +127,4 @@ func (m *merger) validate(p policy.Policy) error {
 		}
 	}
 	return errors.orNil()
-}
-
-// severalTables is what [policy.Unsupported] calls several tables for one target.
-const severalTables = "several tables for one target"
-
-// unsupportedTwice finds targets that several tables have in turn, if this version
-// does not choose between them.
-func unsupportedTwice(p policy.Policy) []policy.Conflict {
-	var all []policy.Conflict
-	for i, table := range p.Private {
-		isTwice := slices.ContainsFunc(p.Private[:i], func(o policy.Private) bool {
-			return o.Target == table.Target && (o.For != nil || o.Except != nil)
-		})
-		if isTwice && policy.IsUnsupported("private", severalTables, "") {
-			all = append(all, policy.Conflict{Index: i, Reason: severalTables + " are not supported by this version"})
-		}
-	}
-	for i, table := range p.Bind {
-		isTwice := slices.ContainsFunc(p.Bind[:i], func(o policy.Bind) bool { return o.Target == table.Target && o.For != nil })
-		if isTwice && table.For == nil && policy.IsUnsupported("bind", severalTables, "") {
-			all = append(all, policy.Conflict{IsBind: true, Index: i, Reason: fmt.Sprintf(`duplicate target %q; add a "for" to each of the two`, table.Target)})
-		}
-	}
-	return all
 }

@@ -22,7 +22,7 @@ func translate(e Entry, host Host) *table {
 		t.flag(f, host)
 	}
 	if options := t.mountOptions(); len(options) > 0 {
-		t.setIfSupported("options", options, "only the options of the target on the host apply")
+		t.set("options", options)
 	}
 	t.base(host)
 	t.skeleton(host)
@@ -68,10 +68,8 @@ func (t *table) bySELinux(host Host) {
 		}
 		return
 	}
-	t.setIfSupported("by", method, "SELinux is off here, so that pam_namespace goes by user as well")
-	if !t.isOff("by") {
-		t.remark("SELinux is off here, so that this is by user, as with pam_namespace")
-	}
+	t.set("by", method)
+	t.remark("SELinux is off here, so that this is by user, as with pam_namespace")
 	if t.entry().has("shared") {
 		t.set("shared", true)
 		t.lost = "it has no effect on this host: pam_namespace has shared directories only where SELinux is on"
@@ -83,7 +81,7 @@ func (t *table) flag(f Flag, host Host) {
 	case "noinit": // no script is ever run
 	case "mntopts": // all of them together, later
 	case "create":
-		t.create(f.Value, host)
+		t.create(f.Value)
 	case "iscript":
 		t.script(f.Value, host)
 	case "shared":
@@ -105,7 +103,7 @@ func (t *table) script(name string, host Host) {
 		t.remark("iscript: %s does not exist", name)
 		return
 	}
-	t.set("on_create", name)
+	t.set("on_create", host.Resolve(name)) // no link is followed at a login
 	t.remark("iscript: it is run for new directories only, by pam_namespace at each login")
 }
 
@@ -118,7 +116,7 @@ func (t *table) skeleton(host Host) {
 }
 
 // create has the owner and mode that pam_namespace gives a missing target.
-func (t *table) create(value string, host Host) {
+func (t *table) create(value string) {
 	mode, rest, _ := strings.Cut(value, ",")
 	owner, group, _ := strings.Cut(rest, ",")
 	if mode != "" && !isOctal(mode) {
@@ -132,10 +130,7 @@ func (t *table) create(value string, host Host) {
 	if group != "" {
 		text += ", group = " + strconv.Quote(group)
 	}
-	t.setIfSupported("create", inline(text+" }"), "the target has to exist")
-	if target := t.entry().Directory; t.isOff("create") && (hasVariable(target) || !host.Exists(target)) {
-		t.lost = "the target does not exist on this host, and create is not supported by this version"
-	}
+	t.set("create", inline(text+" }"))
 }
 
 // inline is a value that is TOML already.
@@ -144,10 +139,6 @@ type inline string
 func isOctal(mode string) bool {
 	n, err := strconv.ParseUint(mode, 8, 32)
 	return err == nil && n > 0 && n <= 0o7777
-}
-
-func (t *table) isOff(name string) bool {
-	return slices.ContainsFunc(t.keys, func(k key) bool { return k.name == name && k.isOff })
 }
 
 // mountOptions takes the flags mntopts over, and returns what of them is for
@@ -177,12 +168,12 @@ func (t *table) mountOption(option string) (forOptions []string) {
 		return []string{option}
 	case option == "" || option == "rw" || option == "suid" || option == "dev" || option == "exec":
 	case name == "size" && isSize(value):
-		t.setIfSupported("size", strings.ToUpper(value), "the limit is half of the memory")
+		t.set("size", strings.ToUpper(value))
 	case name == "nr_inodes" && isInodes(value):
 		n, _ := config.ParseSize(value) // the same suffixes, as the kernel reads both
 		t.set("inodes", n)
 	case name == "mode" && isOctal(value):
-		t.setIfSupported("mode", "0"+strings.TrimLeft(value, "0"), "the mode is that of the target")
+		t.set("mode", "0"+strings.TrimLeft(value, "0"))
 		if n, _ := strconv.ParseUint(value, 8, 32); n&0o002 == 0 {
 			t.remark("mntopts: with mode=%s, the directory belongs to the user here, to root with pam_namespace", value)
 		}

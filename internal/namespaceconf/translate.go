@@ -16,6 +16,8 @@ type Host struct {
 	// IsSafe says whether nobody but root can write to a directory and those above it.
 	IsSafe func(directory string) bool
 	Exists func(path string) bool
+	// Resolve returns the path without the symbolic links in it.
+	Resolve func(path string) string
 }
 
 // Translate writes entries as a gotmpns.toml. What it returns is accepted by
@@ -74,7 +76,6 @@ type table struct {
 
 type key struct {
 	name, value string
-	isOff       bool // it is written as a comment, since this version does not support it
 }
 
 func (t *table) entry() Entry   { return t.entries[0] }
@@ -86,8 +87,7 @@ func (t *table) remark(format string, args ...any) {
 }
 
 // set adds a key, or replaces its value: of several flags the last one applies, as
-// in pam_namespace. What this version does not support is refused by the check of
-// the table later.
+// in pam_namespace.
 func (t *table) set(name string, value any) {
 	t.unset(name)
 	t.keys = append(t.keys, key{name: name, value: inTOML(value)})
@@ -97,20 +97,9 @@ func (t *table) unset(name string) {
 	t.keys = slices.DeleteFunc(t.keys, func(k key) bool { return k.name == name })
 }
 
-// setIfSupported is for a key without which the table is still of use. If this
-// version does not support it, it is a comment; without says what happens then.
-func (t *table) setIfSupported(name string, value any, without string) {
-	t.set(name, value)
-	text, _ := value.(string)
-	if policy.IsUnsupported("private", name, text) {
-		t.keys[len(t.keys)-1].isOff = true
-		t.remark("%s is not supported by this version: %s", name, without)
-	}
-}
-
 func (t *table) get(name string) string {
 	for _, k := range t.keys {
-		if k.name == name && !k.isOff {
+		if k.name == name {
 			return k.value
 		}
 	}
@@ -133,9 +122,6 @@ func (t *table) text() string {
 	var b strings.Builder
 	b.WriteString("[[private]]\n")
 	for _, k := range t.keys {
-		if k.isOff {
-			b.WriteString("#")
-		}
 		fmt.Fprintf(&b, "%s = %s\n", k.name, k.value)
 	}
 	return b.String()
@@ -280,7 +266,7 @@ func (t *table) setUsers(exempt []string) {
 	case t.entry().Only:
 		t.set("for", users)
 	case len(users) > 0:
-		t.setIfSupported("except", users, strings.Join(users, ", ")+" would have a private directory here, too")
+		t.set("except", users)
 	}
 }
 
