@@ -112,7 +112,7 @@ func TestAnAnswerThatCannotBeSentIsARefusal(t *testing.T) {
 	}
 }
 
-// A login process that has gone is an error, and no SIGPIPE.
+// A login process that has gone is an error.
 func TestNobodyIsThereToGetTheAnswer(t *testing.T) {
 	ours, theirs := pair(t)
 	if err := unix.Shutdown(theirs, unix.SHUT_RDWR); err != nil {

@@ -95,3 +95,16 @@ func TestATableThatSaysNothingIsNotTrusted(t *testing.T) {
 		t.Error("no table is believed")
 	}
 }
+
+func TestTheControlFileSystemIsNoFuse(t *testing.T) {
+	place, err := os.Open("/proc/self")
+	must(t, err)
+	defer place.Close()
+	var st unix.Statx_t
+	must(t, unix.Statx(int(place.Fd()), "", peek, unix.STATX_MNT_ID, &st))
+	table := t.TempDir() + "/mountinfo"
+	must(t, os.WriteFile(table, fmt.Appendf(nil, "%d 30 0:56 / /sys/fs/fuse/connections rw,relatime - fusectl fusectl rw\n", st.Mnt_id), 0o600))
+	if err := (Tree{Table: table}).trustInTable(place); err != nil {
+		t.Error(err)
+	}
+}
