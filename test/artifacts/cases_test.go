@@ -1,0 +1,93 @@
+package artifacts
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// sources returns the text of every file of the project that has one of the suffixes,
+// build outputs and vendored modules excluded.
+func sources(t *testing.T, suffixes ...string) map[string]string {
+	t.Helper()
+	cmd := exec.Command("find", ".", "(", "-name", ".git", "-o", "-path", "./build", "-o", "-path", "./vendor", ")", "-prune", "-o", "-type", "f", "-printf", `%P\n`)
+	cmd.Dir = "../.."
+	names, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	for name := range strings.Lines(string(names)) {
+		name = strings.TrimSpace(name)
+		if slices.ContainsFunc(suffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) }) {
+			texts[name] = text(t, name)
+		}
+	}
+	return texts
+}
+
+// numbersOfCases returns the numbers of the references in a text: "CASES 12, 13 and 28".
+func numbersOfCases(text string) []string {
+	var numbers []string
+	for _, list := range all(text, `CASES (\d+(?:(?:,| and|, and) \d+)*)`) {
+		numbers = append(numbers, regexp.MustCompile(`\d+`).FindAllString(list, -1)...)
+	}
+	return numbers
+}
+
+func TestEveryCaseThatTheSourcesMentionIsListed(t *testing.T) {
+	listed := all(text(t, "docs/cases.md"), `(?m)^(\d+)\. `)
+	mentioned := 0
+	for name, source := range sources(t, ".go", ".c", ".h") {
+		if name == "test/artifacts/cases_test.go" {
+			continue
+		}
+		for _, number := range numbersOfCases(source) {
+			mentioned++
+			if !slices.Contains(listed, number) {
+				t.Errorf("%s mentions CASES %s, which docs/cases.md does not list", name, number)
+			}
+		}
+	}
+	if mentioned < 30 {
+		t.Errorf("the sources mention only %d cases", mentioned)
+	}
+}
+
+func TestTheCasesNameTestsThatExist(t *testing.T) {
+	page := text(t, "docs/cases.md")
+	declared := map[string]bool{}
+	for _, source := range sources(t, "_test.go") {
+		for _, test := range all(source, `(?m)^func ((?:Test|Fuzz)\w+)\(`) {
+			declared[test] = true
+		}
+	}
+	for _, test := range all(page, "`((?:Test|Fuzz)\\w+)`") {
+		if !declared[test] {
+			t.Errorf("docs/cases.md names %s, which does not exist", test)
+		}
+	}
+	for _, file := range all(page, "`(\\w+/[^` ]+)`") {
+		if _, err := os.Stat("../../" + file); err != nil {
+			t.Errorf("docs/cases.md names a file that does not exist: %v", err)
+		}
+	}
+	for _, entry := range regexp.MustCompile(`(?m)^\d+\. `).Split(page, -1)[1:] {
+		if !regexp.MustCompile("`((Test|Fuzz)\\w+|\\w+/[^` ]+)`|Not shown").MatchString(entry) {
+			t.Errorf("docs/cases.md names no test, and does not say \"Not shown\": %s", entry)
+		}
+	}
+}
+
+func TestCasesAreNumberedWithoutGaps(t *testing.T) {
+	numbers := regexp.MustCompile(`(?m)^(\d+)\. `).FindAllStringSubmatch(text(t, "docs/cases.md"), -1)
+	for i, number := range numbers {
+		if want := i + 1; number[1] != strconv.Itoa(want) {
+			t.Fatalf("case %d of docs/cases.md has the number %s", want, number[1])
+		}
+	}
+}
