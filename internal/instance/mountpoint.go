@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -95,7 +96,7 @@ func makePlaceholder(dir *os.File, name string, directory bool) (entry, error) {
 	case directory:
 		_ = unix.Mknodat(int(e.file.Fd()), keeper, unix.S_IFREG|keeperMode, 0)
 	case e.info.Mode == oldFileMode:
-		_ = unix.Fchmodat(int(dir.Fd()), name, fileMode, 0)
+		_ = unix.Chmod(openedPath(e.file), fileMode)
 	}
 	return e, nil
 }
@@ -110,12 +111,6 @@ func makeEntry(dir *os.File, name string, directory bool) (e entry, err error) {
 		return entry{}, err
 	}
 	e.made = err == nil
-	if e.made && directory {
-		// Users have to pass through it, whatever the umask is.
-		if err := unix.Fchmodat(int(dir.Fd()), name, directoryMode, 0); err != nil {
-			return entry{}, err
-		}
-	}
 	if e.file, err = mountfd.Open(dir, name); err != nil {
 		return entry{}, err
 	}
@@ -126,12 +121,21 @@ func makeEntry(dir *os.File, name string, directory bool) (e entry, err error) {
 		err = fmt.Errorf("a file of uid %d has that name; it has to be removed or renamed first", e.info.UID)
 	case e.info.IsDir() != directory:
 		err = errOtherType
+	case e.made && directory:
+		// Users have to pass through it, whatever the umask is. By the descriptor: where the
+		// instance is the user's, another file can have that name by now.
+		err = unix.Chmod(openedPath(e.file), directoryMode)
 	}
 	if err != nil {
 		e.file.Close()
 		return entry{}, err
 	}
 	return e, nil
+}
+
+// openedPath leads to the very file that a place shows, whatever its name is by now.
+func openedPath(place *os.File) string {
+	return "/proc/thread-self/fd/" + strconv.Itoa(int(place.Fd()))
 }
 
 // RemoveStale removes the placeholders in an instance that are not among wanted: those

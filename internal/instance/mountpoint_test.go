@@ -138,3 +138,41 @@ func TestNothingElseIsRemoved(t *testing.T) {
 	RemoveStale(f, nil, []string{"roots", "taken/passwd", "../1000.user"})
 	wantTree(t, path, before)
 }
+
+// Where the instance is the user's own, the user can exchange what root has just made in
+// it with a link to anything.
+func TestAMountPointThatIsExchangedLeadsRootNowhere(t *testing.T) {
+	path, f := inside(t)
+	victim := t.TempDir() + "/victim"
+	if err := os.WriteFile(victim, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done, exchanges := make(chan struct{}), make(chan int)
+	go func() {
+		count := 0
+		defer func() { exchanges <- count }()
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if unix.Renameat2(int(f.Fd()), "link", int(f.Fd()), "socket", unix.RENAME_EXCHANGE) == nil {
+				count++
+			}
+		}
+	}()
+	for range 2000 {
+		_ = os.Symlink(victim, path+"/link")
+		_, _ = MountPoint(f, "socket", true) // refused or not
+		_ = os.RemoveAll(path + "/socket")
+		_ = os.RemoveAll(path + "/link")
+	}
+	close(done)
+	if n := <-exchanges; n == 0 {
+		t.Skip("nothing was exchanged in time: there is one processor for both")
+	}
+	if info, err := os.Stat(victim); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("root has changed the mode of another file to %v (%v)", info.Mode(), err)
+	}
+}
