@@ -78,6 +78,18 @@ func TestTheWorkingDirectoryStaysWhereTheUsersNamespaceHasIt(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll("/tmp/dir") })
 	want(t, runIn(t, "/tmp/dir/inner", "su", "alice", "-c", "pwd -P; "+printNamespace), "/tmp\n"+made)
 	want(t, carol.run(t, "mkdir -p /tmp/hers; cd /tmp/hers; sudo -u alice sh -c 'pwd -P; "+printNamespace+"'"), "/tmp\n"+made)
+	// Another directory at that path is not the same.
+	mustRun(t, "mkdir", "-p", "/opt/over/hosts")
+	t.Cleanup(func() { _ = os.RemoveAll("/opt/over") })
+	if !tmpIsMountPoint(t) { // otherwise the host sees it, too
+		first.run(t, "sudo mount -t tmpfs over /opt/over; sudo mkdir /opt/over/hers")
+		got := runIn(t, "/opt/over", "su", "alice", "-c", "ls; "+printNamespace+"; "+looks)
+		want(t, got, "hosts\n")
+		want(t, got, seesNone)
+		if strings.Contains(got, made) {
+			t.Errorf("it has joined: %q", got)
+		}
+	}
 	// Elsewhere the session gets a namespace of its own, and stays.
 	script := "mount -t tmpfs own /mnt; mkdir /mnt/dir; cd /mnt/dir; su alice -c 'pwd -P; " + printNamespace + "; " + looks + "'"
 	got := runIn(t, "/", "unshare", "--mount", "--propagation", "private", "sh", "-c", script)
