@@ -148,8 +148,8 @@ func TestManyLoginsOfOneUserHoldUpNobodyElse(t *testing.T) {
 	configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\n")
 	timed(t, "bob")
 	reached, kill := stopLoginAt(t, "fsopen", 1)
-	defer kill()
 	if !reached {
+		kill()
 		t.Fatal("no login was stopped: this shows nothing")
 	}
 	j.Lines()
@@ -167,6 +167,14 @@ func TestManyLoginsOfOneUserHoldUpNobodyElse(t *testing.T) {
 			t.Errorf("the log has %q", line)
 		}
 	}
+	kill()
+	// When they have gone, it answers hers again.
+	settle(t, func() error {
+		if out, ok := openWith(t, "worker=/nowhere"); !ok {
+			return fmt.Errorf("the broker does not answer alice: %s", out)
+		}
+		return nil
+	})
 }
 
 // CASES 12: a hundred clients that say nothing hold up nobody.
