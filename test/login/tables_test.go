@@ -74,6 +74,52 @@ func TestATargetInTheHomeDirectoryThatIsReplaced(t *testing.T) {
 	}
 }
 
+// A file system that the user answers for is neither believed nor asked.
+func TestATargetOnAFileSystemOfTheUsers(t *testing.T) {
+	for name, target := range map[string]string{"at its root": "~/.cache", "below it": "~/.cache/deep"} {
+		t.Run(name, func(t *testing.T) {
+			begin(t)
+			homeTarget(t)
+			write(t, "/etc/fuse.conf", "user_allow_other\n")
+			mustRun(t, "mkdir", "-p", "-m", "777", "/opt/answers/deep")
+			t.Cleanup(func() { _ = os.RemoveAll("/opt/answers") })
+			configure(t, "[[private]]\ntarget = \""+target+"\"\nkind = \"tmpfs\"\ncreate = {}\n")
+			byUser(t, "alice", "rm ~/.cache/of-the-host; bindfs -o allow_other /opt/answers ~/.cache")
+			t.Cleanup(func() { mustRun(t, "umount", "-l", "/home/alice/.cache") })
+			if got := runSu(t, "alice", "echo opened"); strings.Contains(got, "opened") {
+				t.Errorf("the login is not refused: %s", got)
+			}
+			mustNotExist(t, "/opt/answers/.cache")
+		})
+	}
+}
+
+// While the user exchanges the target for a link, logins get what was judged, or nothing:
+// never a mount where the link leads.
+func TestATargetThatIsExchangedAllTheTime(t *testing.T) {
+	begin(t)
+	homeTarget(t)
+	configure(t, "[[private]]\ntarget = \"~/.cache\"\nbase = \"/opt/caches\"\n")
+	exchange := exec.Command("setpriv", "--reuid=alice", "--regid=alice", "--clear-groups", "sh", "-c",
+		"cd /home/alice; while :; do mv .cache old; ln -s /etc .cache; rm .cache; mv old .cache; done")
+	if err := exchange.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = exchange.Process.Kill(); _ = exchange.Wait() })
+	opened := 0
+	for range 60 {
+		got := runSu(t, "alice", "findmnt -rno TARGET | grep -x -e /etc -e /home/alice/.cache -e /home/alice/old; echo opened")
+		if strings.Contains(got, "/etc") {
+			t.Fatalf("there is a mount on /etc: %s", got)
+		}
+		if strings.Contains(got, "opened") {
+			opened++
+			want(t, got, "/home/alice/")
+		}
+	}
+	t.Logf("%d of 60 logins were not refused", opened)
+}
+
 func TestABaseWithTheNameOfTheUser(t *testing.T) {
 	begin(t)
 	mustRun(t, "mkdir", "-p", "-m", "0755", "/opt/scratch/alice")
