@@ -165,7 +165,7 @@ func (b *Broker) leave(uid uint32) {
 
 // hold registers the namespace of an answer, for the logins that follow.
 func (b *Broker) hold(answer *session.Answer) {
-	if answer.Namespace == nil {
+	if answer.Namespace == nil || b.registry.Join(answer.UID, answer.Namespace, answer.Session) {
 		return
 	}
 	if n, err := answer.Namespace.Duplicate(); err == nil {

@@ -38,15 +38,21 @@ type stamp struct {
 func (c *Cache) Load(path string) (policy.Policy, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := loaderFor(path)
-	before := l.stamps(path)
-	if c.trusted && c.path == path && slices.Equal(before, c.seen) {
+	if c.trusted && c.path == path && isUnchanged(c.seen) {
 		return c.policy, nil
 	}
+	l := loaderFor(path)
+	before := l.stamps(path)
 	p, err := l.load(path)
 	c.path, c.seen, c.policy = path, before, p
 	c.trusted = err == nil && isSettled(before) && slices.Equal(before, l.stamps(path))
 	return p, err
+}
+
+// isUnchanged looks at what was seen: a drop-in that has come since changes the stamp of
+// its directory.
+func isUnchanged(seen []stamp) bool {
+	return !slices.ContainsFunc(seen, func(s stamp) bool { return stampOf(s.name) != s })
 }
 
 // stamps looks at the files, the directories of drop-ins, and each of these.

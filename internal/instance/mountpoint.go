@@ -140,10 +140,14 @@ func openedPath(place *os.File) string {
 
 // RemoveStale removes the placeholders in an instance that are not among wanted: those
 // that are written down, and those of the names in possible, which versions before 0.2
-// did not write down. No other session of the user may be open: where one still has a
-// mount on a placeholder, the mount would go with it.
-func RemoveStale(inside *os.File, wanted, possible []string) {
+// did not write down. Nothing is removed where another session
+// of the user is open, for a mount on a placeholder would go with it; alone, which says that
+// none is, is asked only where there is something to remove.
+func RemoveStale(inside *os.File, wanted, possible []string, alone func() bool) {
 	points, ok := readPoints(inside)
+	if !hasStale(inside, points, wanted, possible) || !alone() {
+		return
+	}
 	var kept []string
 	for _, point := range points {
 		if slices.Contains(wanted, point) || !removePoint(inside, point) {
@@ -158,6 +162,24 @@ func RemoveStale(inside *os.File, wanted, possible []string) {
 	if ok && len(kept) < len(points) {
 		_ = writePoints(inside, kept)
 	}
+}
+
+// hasStale says whether there is anything that is not wanted.
+func hasStale(inside *os.File, points, wanted, possible []string) bool {
+	if slices.ContainsFunc(points, func(point string) bool { return !slices.Contains(wanted, point) }) {
+		return true
+	}
+	return slices.ContainsFunc(possible, func(point string) bool {
+		if slices.Contains(points, point) || slices.Contains(wanted, point) {
+			return false
+		}
+		f, err := mountfd.Open(inside, point)
+		if err != nil {
+			return false
+		}
+		f.Close()
+		return true
+	})
 }
 
 // removePoint removes a placeholder and the directories on the way to it that are

@@ -101,6 +101,25 @@ func TestAPlaceholderOfTheOtherTypeIsReplaced(t *testing.T) {
 	wantTree(t, path, "deep/name/minef deep/named deepd usersf")
 }
 
+// alone says that no other session of the user is open.
+func alone() bool { return true }
+
+func TestPlaceholdersOfAnotherSessionStay(t *testing.T) {
+	path, f := inside(t)
+	point(t, f, "kept", true)
+	RemoveStale(f, []string{"kept"}, []string{"missing"}, func() bool {
+		t.Error("it is asked for other sessions where nothing can be removed")
+		return true
+	})
+	for _, wanted := range [][]string{nil, {"kept"}} {
+		if err := os.MkdirAll(path+"/unrecorded", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		RemoveStale(f, wanted, []string{"unrecorded"}, func() bool { return false })
+		wantTree(t, path, "keptd unrecordedd")
+	}
+}
+
 func TestPlaceholdersThatAreNotNeededAreRemoved(t *testing.T) {
 	path, f := inside(t)
 	point(t, f, "kept", true)
@@ -109,9 +128,9 @@ func TestPlaceholdersThatAreNotNeededAreRemoved(t *testing.T) {
 	if err := os.Mkdir(path+"/unrecorded", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	RemoveStale(f, []string{"kept"}, []string{"unrecorded", "never/there"})
+	RemoveStale(f, []string{"kept"}, []string{"unrecorded", "never/there"}, alone)
 	wantTree(t, path, "keptd")
-	RemoveStale(f, nil, nil)
+	RemoveStale(f, nil, nil, alone)
 	wantTree(t, path, "")
 }
 
@@ -135,7 +154,7 @@ func TestNothingElseIsRemoved(t *testing.T) {
 		}
 	}
 	before := tree(t, path)
-	RemoveStale(f, nil, []string{"roots", "taken/passwd", "../1000.user"})
+	RemoveStale(f, nil, []string{"roots", "taken/passwd", "../1000.user"}, alone)
 	wantTree(t, path, before)
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -88,6 +89,9 @@ func (t Tree) OpenBelow(dir *os.File, path string) (*os.File, error) {
 // walk goes from name to name, and looks at each mount before it goes on.
 func (t Tree) walk(dir *os.File, relative, name string) (*os.File, error) {
 	at := dir
+	if !strings.Contains(relative, "/") {
+		return t.cross(dir, relative, name) // it is known to be another mount
+	}
 	for part := range strings.SplitSeq(relative, "/") {
 		next, err := t.step(at, part, name)
 		if at != dir {
@@ -109,7 +113,13 @@ func (t Tree) step(at *os.File, part, name string) (*os.File, error) {
 	if !errors.Is(err, unix.EXDEV) {
 		return nil, openError(name, err)
 	}
-	if fd, err = openat2(int(at.Fd()), part, unix.O_PATH, 0); err != nil {
+	return t.cross(at, part, name)
+}
+
+// cross opens an entry that is another mount.
+func (t Tree) cross(at *os.File, part, name string) (*os.File, error) {
+	fd, err := openat2(int(at.Fd()), part, unix.O_PATH, 0)
+	if err != nil {
 		return nil, openError(name, err)
 	}
 	f := os.NewFile(uintptr(fd), name)
@@ -187,16 +197,26 @@ type mountStat struct {
 	_                [512]byte // room for what later kernels add
 }
 
+// noStatmount is set where the kernel has no such call, or a filter refuses it (a unit of
+// systemd before 257 cannot allow it): neither changes while the process lives.
+var noStatmount atomic.Bool
+
 // statmount asks for one mount of the calling thread's namespace; false where the
 // kernel cannot say.
 func statmount(f *os.File, mask uint64) (mountStat, bool) {
 	var stx unix.Statx_t
 	var out mountStat
+	if noStatmount.Load() {
+		return out, false
+	}
 	if unix.Statx(int(f.Fd()), "", peek, unix.STATX_MNT_ID_UNIQUE, &stx) != nil || stx.Mask&unix.STATX_MNT_ID_UNIQUE == 0 {
 		return out, false
 	}
 	in := mountRequest{size: uint32(unsafe.Sizeof(mountRequest{})), id: stx.Mnt_id, param: mask}
 	_, _, errno := unix.Syscall6(sysStatmount, uintptr(unsafe.Pointer(&in)), uintptr(unsafe.Pointer(&out)), unsafe.Sizeof(out), 0, 0, 0)
+	if errno == unix.ENOSYS || errno == unix.EPERM {
+		noStatmount.Store(true)
+	}
 	return out, errno == 0 && out.mask&mask == mask
 }
 

@@ -150,6 +150,16 @@ func (p *Process) Identity(name string) (mountfd.ID, error) {
 	return mountfd.ID{Device: st.Dev, Inode: st.Ino}, nil
 }
 
+// RootMount returns the number of the mount that the root directory of the process lies on
+// ([mountfd.MountID]). It asks no file system.
+func (p *Process) RootMount() (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(int(p.dir.Fd()), "root", unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &st); err != nil {
+		return 0, fmt.Errorf("cannot statx %s/root: %w", p.dir.Name(), err)
+	}
+	return st.Mnt_id, nil
+}
+
 // Owner returns the effective uid of the process, or root's where it may not be looked
 // into by its user (proc(5)).
 func (p *Process) Owner() (uint32, error) {

@@ -24,7 +24,6 @@ type Held struct {
 type held struct {
 	Namespace
 	uid      uint32
-	id       mountfd.ID      // of its descriptor, which is open
 	sessions map[string]bool // whose login process lives
 	resident *resident       // a process that is in it though no session is
 }
@@ -73,6 +72,24 @@ func (h *Held) Adopt(records *state.Dir, uid uint32, host *os.File) {
 	}
 }
 
+// Join registers a session in a namespace that [Held.Of] returned, and which is still open.
+// False says that it is not held, or no longer.
+func (h *Held) Join(uid uint32, n *Namespace, session string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return n.id != (mountfd.ID{}) && h.join(uid, n.id, session)
+}
+
+func (h *Held) join(uid uint32, id mountfd.ID, session string) bool {
+	for _, known := range h.users[uid] {
+		if known.id == id {
+			known.sessions[session] = true
+			return true
+		}
+	}
+	return false
+}
+
 // Add registers a session in a namespace, which is the registry's to close from now on.
 func (h *Held) Add(uid uint32, n *Namespace, session string) {
 	id, err := proc.IdentityOf(n.File)
@@ -82,15 +99,13 @@ func (h *Held) Add(uid uint32, n *Namespace, session string) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, known := range h.users[uid] {
-		if known.id == id {
-			known.sessions[session] = true
-			n.Close()
-			return
-		}
+	if h.join(uid, id, session) {
+		n.Close()
+		return
 	}
+	n.id = id
 	h.numbers[id.Inode] = uid
-	h.users[uid] = append(h.users[uid], &held{Namespace: *n, uid: uid, id: id, sessions: map[string]bool{session: true}})
+	h.users[uid] = append(h.users[uid], &held{Namespace: *n, uid: uid, sessions: map[string]bool{session: true}})
 }
 
 // End says that a session has ended. What nobody is known to be in stays until

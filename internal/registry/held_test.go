@@ -307,3 +307,29 @@ func TestManyThreads(t *testing.T) {
 		t.Errorf("%d descriptors are left open", after-before)
 	}
 }
+
+// A login that joins needs no further descriptor; what is not held any more is not joined.
+func TestASessionJoinsWhatIsHeld(t *testing.T) {
+	records, host := newRecords(t)
+	h := NewHeld()
+	login := own(t)
+	made := open(t, login, "first")
+	if h.Join(alice, made, "first") {
+		t.Error("a namespace that nobody holds is joined")
+	}
+	h.Add(alice, made, "first")
+	given := h.Of(records, alice, host)[0]
+	defer given.Close()
+	if h.Join(bob, given, "bob's") || !h.Join(alice, given, "second") {
+		t.Error("bob has joined, or alice has not")
+	}
+	h.End(alice, "first")
+	login.End()
+	if left := h.Release(); len(left) != 0 {
+		t.Errorf("although the session that joined is open, %v has nothing left", left)
+	}
+	h.End(alice, "second")
+	if left := h.Release(); len(left) != 1 || h.Join(alice, given, "third") {
+		t.Errorf("%v has nothing left, or what has gone is joined", left)
+	}
+}

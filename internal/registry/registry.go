@@ -28,6 +28,8 @@ type Namespace struct {
 	PID     int    // of that session's login process
 	Key     string // of the plan that it was made by; empty: nobody may join it
 	File    *os.File
+
+	id mountfd.ID // of File, where [Held] has looked; zero: not known
 }
 
 // Close closes the descriptor.
@@ -140,5 +142,5 @@ func (n *Namespace) Duplicate() (*Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Namespace{Session: n.Session, PID: n.PID, Key: n.Key, File: os.NewFile(uintptr(fd), n.File.Name())}, nil
+	return &Namespace{Session: n.Session, PID: n.PID, Key: n.Key, File: os.NewFile(uintptr(fd), n.File.Name()), id: n.id}, nil
 }

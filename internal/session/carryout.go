@@ -237,9 +237,7 @@ func (p *preparer) prepare(steps []plan.Step) error {
 // They are root's, and in the way of files that the user wants to have there. In another
 // session that is open, something may be mounted on them.
 func (p *preparer) removeStale(steps []plan.Step) {
-	if len(p.answer.state.Living(p.request.UID)) > 1 {
-		return
-	}
+	alone := func() bool { return len(p.answer.state.Living(p.request.UID)) <= 1 }
 	wanted := map[string][]string{}
 	for _, step := range steps {
 		if attach, ok := step.(plan.Attach); ok && attach.Inside != "" {
@@ -248,7 +246,7 @@ func (p *preparer) removeStale(steps []plan.Step) {
 	}
 	for _, private := range p.policy.Private {
 		if inside := p.inside[private.Target]; inside != nil {
-			instance.RemoveStale(inside, wanted[private.Target], private.Share)
+			instance.RemoveStale(inside, wanted[private.Target], private.Share, alone)
 		}
 	}
 }

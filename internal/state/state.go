@@ -54,12 +54,7 @@ type Dir struct {
 
 // Open opens the state directory below root, making it where it is missing.
 func Open(root *os.File) (*Dir, error) {
-	run, err := mountfd.OpenDir(root, "/run")
-	if err != nil {
-		return nil, err
-	}
-	defer run.Close()
-	dir, err := subdirectory(run, "gotmpns")
+	dir, err := subdirectory(root, strings.TrimPrefix(Path, "/"))
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +94,13 @@ func subdirectory(parent *os.File, name string) (*os.File, error) {
 		return nil, err
 	}
 	info, err := mountfd.Stat(dir)
-	if err != nil {
-		return nil, err
-	}
-	if info.UID != 0 || info.Mode&0o7777 != 0o700 {
-		return nil, fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, not to root with 0700; remove it, it will be made again",
+	if err == nil && (info.UID != 0 || info.Mode&0o7777 != 0o700) {
+		err = fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, not to root with 0700; remove it, it will be made again",
 			dir.Name(), info.UID, info.Mode)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
 	}
 	return dir, nil
 }
@@ -231,6 +227,9 @@ func readAll(fd int) (string, error) {
 			return string(text), err
 		}
 		text = append(text, buffer[:n]...)
+		if n < len(buffer) {
+			break // a file of a file system in memory: nothing follows
+		}
 	}
 	return string(text), nil
 }

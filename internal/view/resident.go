@@ -117,12 +117,7 @@ func (r *Resident) look(v *View, process *proc.Process) error {
 // sameRoot tells the host's root directory from another mount of it, into which the
 // process may have changed its root (chroot(2)).
 func (r *Resident) sameRoot(process *proc.Process) error {
-	root, err := process.Root()
-	if err != nil {
-		return ErrElsewhere
-	}
-	defer root.Close()
-	if theirs, err := mountfd.MountID(root); err != nil || theirs != r.rootMount {
+	if theirs, err := process.RootMount(); err != nil || theirs != r.rootMount {
 		return ErrElsewhere
 	}
 	return nil
