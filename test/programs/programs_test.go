@@ -28,17 +28,17 @@ func TestThePageNamesEachStory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told []string
+	var stories []string
 	for _, file := range files {
-		told = append(told, filepath.Base(file))
+		stories = append(stories, filepath.Base(file))
 	}
-	for _, name := range told {
+	for _, name := range stories {
 		if !slices.Contains(named, name) {
 			t.Errorf("docs/programs.md has no row for the story %s", name)
 		}
 	}
 	for i, name := range named {
-		if !slices.Contains(told, name) {
+		if !slices.Contains(stories, name) {
 			t.Errorf("docs/programs.md has a row for %s, which has no story", name)
 		}
 		if slices.Contains(named[:i], name) {
