@@ -58,14 +58,20 @@ func TestEveryCaseThatTheSourcesMentionIsListed(t *testing.T) {
 	}
 }
 
-func TestTheCasesNameTestsThatExist(t *testing.T) {
-	page := text(t, "docs/cases.md")
+// declaredTests returns the names of all tests and fuzz targets.
+func declaredTests(t *testing.T) map[string]bool {
+	t.Helper()
 	declared := map[string]bool{}
 	for _, source := range sources(t, "_test.go") {
 		for _, test := range all(source, `(?m)^func ((?:Test|Fuzz)\w+)\(`) {
 			declared[test] = true
 		}
 	}
+	return declared
+}
+
+func TestTheCasesNameTestsThatExist(t *testing.T) {
+	page, declared := text(t, "docs/cases.md"), declaredTests(t)
 	for _, test := range all(page, "`((?:Test|Fuzz)\\w+)`") {
 		if !declared[test] {
 			t.Errorf("docs/cases.md names %s, which does not exist", test)
@@ -89,5 +95,26 @@ func TestCasesAreNumberedWithoutGaps(t *testing.T) {
 		if want := i + 1; number[1] != strconv.Itoa(want) {
 			t.Fatalf("case %d of docs/cases.md has the number %s", want, number[1])
 		}
+	}
+}
+
+// The recipes of CONTRIBUTING.md name files and tests; those that are renamed are
+// renamed there, too.
+func TestContributorsFindWhatTheyAreSentTo(t *testing.T) {
+	page, declared := text(t, "CONTRIBUTING.md"), declaredTests(t)
+	tests := all(page, "`((?:Test|Fuzz)\\w+)`")
+	for _, test := range tests {
+		if !declared[test] {
+			t.Errorf("CONTRIBUTING.md names %s, which does not exist", test)
+		}
+	}
+	files := all(page, `\b((?:c|internal|docs|debian|test)/[\w./-]+\.(?:go|c|h|md|toml|txt|txtar|[158]))\b`)
+	for _, file := range files {
+		if _, err := os.Stat("../../" + file); err != nil && !strings.Contains(file, "NAME") {
+			t.Errorf("CONTRIBUTING.md names a file that does not exist: %v", err)
+		}
+	}
+	if len(tests) < 10 || len(files) < 20 {
+		t.Errorf("only %d tests and %d files found", len(tests), len(files))
 	}
 }

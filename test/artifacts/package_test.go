@@ -30,12 +30,16 @@ func firstOf(t *testing.T, name, pattern string) string {
 	return match[1]
 }
 
-func TestTheChangelogsBeginWithTheVersion(t *testing.T) {
-	if got := firstOf(t, "CHANGELOG.md", `(?m)^## (\S+)`); got != cli.Version {
-		t.Errorf("CHANGELOG.md begins with %s, the version is %s", got, cli.Version)
-	}
-	if got := firstOf(t, "debian/changelog", `^pam-gotmpns \((\S+)\)`); got != cli.Version {
-		t.Errorf("debian/changelog begins with %s, the version is %s", got, cli.Version)
+func TestTheVersionIsTheSameEverywhere(t *testing.T) {
+	for name, pattern := range map[string]string{
+		"CHANGELOG.md":                    `(?m)^## (\S+)`,
+		"debian/changelog":                `^pam-gotmpns \((\S+)\)`,
+		"docs/packaging/PKGBUILD":         `(?m)^pkgver=(\S+)$`,
+		"docs/packaging/pam_gotmpns.spec": `(?m)^Version:\s+(\S+)$`,
+	} {
+		if got := firstOf(t, name, pattern); got != cli.Version {
+			t.Errorf("%s begins with %s, the version is %s", name, got, cli.Version)
+		}
 	}
 }
 
