@@ -1,62 +1,69 @@
-# pam_gotmpns: a /tmp of one's own for every login.
+# pam_gotmpns: private /tmp directories for logins
 #
-#   make build      the three files of the module, the command and its completions, into build/
-#   make install    into the system (see the variables), as root
-#   make uninstall  and out of it again
-#   make demo       shows what a session sees, in a disposable root; as root
-#   make test       lint, and all tests; as root
-#   make test-system  of these, the ones that boot a whole Debian system; as root
-#   make host       boots such a system with the module in it, for you to try; as root
-#   make test-vm    SELinux, AppArmor, hard limits and quotas, in virtual machines; as root;
-#                   ten minutes or more, and not part of "make test"
-#   make test-old   builds in Debian 11 and has the tests of logins run there; as root
-#   make check      what needs no root: lint, build, go test ./...
-#   make fuzz       the fuzz targets, FUZZTIME each
-#   make bench      open_session beside pam_namespace, gotmpns run beside bwrap; writes
-#                   docs/benchmarks.md; as root
-#   make setup      installs the Debian packages and the Go that all this needs, and says
-#                   first what and how much; as root. Nothing else installs anything
-#   make dist       the source with its modules, as build/pam-gotmpns-VERSION.tar.gz: the
+# Build and install:
+#   make setup      install the Debian packages and the Go version that building and testing
+#                   need, after printing what and how much; as root. No other target
+#                   installs packages
+#   make            build the module, the worker, the command and its completions, into build/
+#   make install    install them (see the variables); as root
+#   make uninstall  remove them; as root
+#   make clean      remove build/
+#
+# Try:
+#   make demo       show what a session and the host see, in a disposable root; as root
+#   make host       boot a Debian system with the module and open a shell in it; as root
+#
+# Develop (CONTRIBUTING.md):
+#   make check      lint, build and go test ./...: everything that needs no root
+#   make lint       all linters
+#   make fmt        format the Go sources
+#   make test       lint, and all rings of tests; as root. For a single ring or test:
+#                   test/run RING -run TEST
+#   make test-system    the ring that boots whole Debian systems; as root
+#   make test-programs  login programs, and programs that meet in /tmp, in booted systems
+#                   (docs/programs.md); SETS=desktop for browsers; as root
+#   make test-package   install, upgrade and purge the packages in booted systems, run
+#                   autopkgtest, compare a second build, build the RPM; as root
+#   make test-old   build and test logins in Debian 11; as root
+#   make test-vm    SELinux, AppArmor, hard limits and quotas in virtual machines; takes ten
+#                   minutes or more and is not part of "make test"; as root
+#   make cross      vet, build and test the Go parts for other architectures
+#   make fuzz       run each fuzz target for FUZZTIME
+#   make bench      measure logins and "gotmpns run", and write docs/benchmarks.md; as root
+#   make clean-images   remove the systems and packages that tests keep in ~/.cache/gotmpns
+#
+# Release:
+#   make dist       build/pam-gotmpns-VERSION.tar.gz: the sources with all Go modules, the
 #                   same bytes from the same commit
-#   make deb        Debian packages for Debian 12 and 13, into build/deb/; as root.
-#                   ARCH=arm64: cross-built, for Debian 13
-#   make test-package  installs, upgrades and purges these in booted systems, runs Debian's
-#                   autopkgtest, builds them in another directory to compare, and builds
-#                   the RPM; as root
-#   make test-programs  the programs that people log in with and those that meet in /tmp, in
-#                   booted systems (docs/programs.md); SETS=desktop: browsers; as root
-#   make clean-images  removes the systems and packages that the tests keep in ~/.cache/gotmpns
-#   make cross      vets and builds the Go parts for other architectures, and runs the
-#                   unit tests of those that this machine can run
-#   make fmt        formats the Go sources
-#   make clean      removes build/
-#   make help       prints this
+#   make deb        packages for Debian 12 and 13, into build/deb/; as root. ARCH=arm64
+#                   cross-builds for Debian 13
 #
 # Variables:
-#   DESTDIR     where a package is put together (empty: the system itself)
-#   PREFIX      /usr/local; the worker is told to the module when it is built
+#   DESTDIR     prefix of all installed files, for packages; default: empty
+#   PREFIX      /usr/local
 #   BINDIR      $(PREFIX)/bin: the command gotmpns
-#   LIBEXECDIR  $(PREFIX)/libexec/gotmpns: gotmpns-worker, gotmpns-session.so, gotmpns-full
-#   PAMDIR      where PAM looks for modules; found by the compiler's architecture and
-#               by where the system has its own
+#   LIBEXECDIR  $(PREFIX)/libexec/gotmpns: gotmpns-worker, gotmpns-session.so, gotmpns-full;
+#               compiled into the module: use the same value for "make" and "make install"
+#   PAMDIR      where PAM looks for modules; the default depends on the compiler and on
+#               where the system keeps its own; compiled into the command
 #   CONFDIR     /etc/security
 #   TMPFILESDIR $(PREFIX)/lib/tmpfiles.d
-#   UNITDIR     $(PREFIX)/lib/systemd/system: gotmpns.socket, gotmpns.service and the clean-up's
+#   UNITDIR     $(PREFIX)/lib/systemd/system: units of the broker and of the cleanup
 #   MANDIR      $(PREFIX)/share/man
-#   BASHDIR, ZSHDIR, FISHDIR  where the shells look for completions
-#   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual; for another architecture, set CC and
-#               GOARCH: make CC=aarch64-linux-gnu-gcc GOARCH=arm64
+#   BASHDIR, ZSHDIR, FISHDIR  directories for completions
+#   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual; to cross-build, set CC and GOARCH:
+#               make CC=aarch64-linux-gnu-gcc GOARCH=arm64
 #   FUZZTIME    10s
-#   SUITE       bookworm or trixie: what make host boots
-#   STRIP       -s: symbols are taken off the parts in C; empty: they stay
+#   SUITE       bookworm or trixie: the release for "make host"; default: bookworm
+#   STRIP       -s strips the C parts; empty keeps their symbols
 
 PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/gotmpns
-# Where the system's own modules are: Debian has a directory for each architecture,
-# Fedora, SUSE and their kin have lib64, and where /usr is not merged it is below /lib.
-# A compiler for another architecture says which directory is Debian's for it; clang
-# does not know -print-multiarch, and has a vendor in its machine's name.
+# The directory of the system's own modules. Debian has one for each architecture, Fedora
+# and SUSE have lib64; if /usr is not merged, it is below /lib. A compiler for another
+# architecture prints Debian's directory for it. clang does not support -print-multiarch,
+# and its machine name contains a vendor.
 ifndef PAMDIR
 PAMDIR := $(shell m=$$($(CC) -print-multiarch 2>/dev/null); \
   [ -n "$$m" ] || m=$$($(CC) -dumpmachine 2>/dev/null | sed -E 's/-(pc|unknown)-/-/; s/^i[3-6]86/i386/'); \
@@ -78,7 +85,7 @@ SETS       ?= quick full
 STRIP      ?= -s
 STRIP_PROGRAM ?= $(shell $(CC) -print-prog-name=strip)
 VERSION    := $(shell sed -n 's/^const Version = "\(.*\)"/\1/p' internal/cli/version.go)
-# Asked for when it is used: most targets need no Go.
+# Evaluated when it is used: most targets need no Go.
 ifndef GO
 GO = $(shell test/setup --go)
 endif
@@ -87,21 +94,21 @@ STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Werror
 HARDEN  := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 RELRO   := -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS  ?= -O2 -g
-# The same bytes in whatever directory.
+# The result must not depend on the build directory.
 HERE    := -ffile-prefix-map=$(CURDIR)=.
 SHIM    := args log limit request reply broker worker ask record apply commit shim
-# Packed relocations take a tenth off the file. The linker has to make them (binutils
-# 2.38) and the C library to load them (glibc 2.36); there are systems with one of the two.
+# Packed relocations make the file a tenth smaller. They need support in the linker
+# (binutils 2.38) and in the C library (glibc 2.36); some systems have only one of the two.
 PACKED = $(shell grep -qs GLIBC_ABI_DT_RELR "$$($(CC) -print-file-name=libc.so.6)" && \
   echo 'int x;' | $(CC) -shared -fPIC -Wl,--fatal-warnings,-z,pack-relative-relocs -o /dev/null -x c - 2>/dev/null && \
   echo -Wl,-z,pack-relative-relocs)
 
-# For Go's own use of the C compiler. -trimpath maps paths itself, by options that do not
-# differ from directory to directory; link-time optimization it cannot do. The binding of
-# libpam takes for granted what older headers show with _GNU_SOURCE alone.
+# For Go's own use of the C compiler. -trimpath already maps paths, with options that do not
+# depend on the directory, and cgo does not support link-time optimization. The binding of
+# libpam uses declarations that older headers have only with _GNU_SOURCE.
 NOT_FOR_CGO := -ffile-prefix-map=% -fdebug-prefix-map=% -fmacro-prefix-map=% -flto% -ffat-lto-objects
 CGO = CGO_ENABLED=1 CC='$(CC)' CGO_CFLAGS='-D_GNU_SOURCE $(filter-out $(NOT_FOR_CGO),$(CFLAGS))' CGO_LDFLAGS='$(filter-out $(NOT_FOR_CGO),$(LDFLAGS))'
-# No commit in it: git refuses to tell root about the repository of somebody else.
+# Without the commit: as root, git refuses to read another user's repository.
 GO_BUILD = $(GO) build -trimpath -buildvcs=false
 
 .PHONY: help need-build need-dist need-lint need-sanitizers need-systems build install uninstall dist deb demo test test-system test-package test-programs clean-images test-vm test-old host \
@@ -112,11 +119,11 @@ build: need-build build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-sessio
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-# They name what is missing, and install nothing.
+# These name missing packages, and install nothing.
 need-build need-dist need-lint need-sanitizers need-systems: need-%:
 	@GO='$(GO)' CC='$(CC)' test/setup --need $*
 
-# The place of the worker is compiled in: another place is another module.
+# The path of the worker is compiled in: a different path needs a different module.
 build/place: FORCE
 	@mkdir -p build
 	@echo '$(LIBEXECDIR)/gotmpns-worker' | cmp -s - $@ || echo '$(LIBEXECDIR)/gotmpns-worker' > $@
@@ -129,7 +136,7 @@ build/pam_gotmpns.so: $(SHIM:%=build/%.o) c/pam_gotmpns.map
 	$(CC) $(CFLAGS) $(LDFLAGS) $(RELRO) -shared -Wl,--version-script=c/pam_gotmpns.map \
 	  -Wl,-z,defs -o $@ $(SHIM:%=build/%.o) -lpam
 
-# dlopen() has a library of its own before glibc 2.34.
+# Before glibc 2.34, dlopen() is in a separate library.
 build/gotmpns-worker: c/launcher.c c/wire.h c/compat.h | need-build
 	@mkdir -p build
 	$(CC) $(STRICT) $(CFLAGS) $(HERE) $(HARDEN) -fPIE -pie $(LDFLAGS) $(RELRO) -o $@ c/launcher.c -Wl,--as-needed -ldl
@@ -144,7 +151,7 @@ PLACES = -X gotmpns/internal/cli.modulePath=$(PAMDIR)/pam_gotmpns.so \
   -X gotmpns/internal/cli.workerPath=$(LIBEXECDIR)/gotmpns-worker \
   -X gotmpns/internal/cli.fullPath=$(LIBEXECDIR)/gotmpns-full
 
-# Static, for it starts in half the time; what needs the C library is the other's
+# Static, because it starts in half the time. What needs the C library is in gotmpns-full
 # (internal/cli/full.go).
 build/gotmpns: FORCE | need-build
 	@mkdir -p build
@@ -156,7 +163,7 @@ build/gotmpns-full: FORCE | need-build
 	  -ldflags '-s -w $(PLACES) -linkmode=external -extldflags "$(RELRO)"' \
 	  -o $@ ./cmd/gotmpns
 
-# By a command for this machine, whatever it is built for.
+# Generated by a command for the build machine when cross-building.
 build/completions: build/gotmpns
 	@mkdir -p $@
 	@command=build/gotmpns; \
@@ -166,9 +173,10 @@ build/completions: build/gotmpns
 	fi; \
 	for shell in bash zsh fish; do $$command completion $$shell > $@/$$shell || exit 1; done
 
-# Each file is written beside its place and renamed: a login in between has the old
-# one or the new one, never half of one. The module comes last, for it needs the rest.
-# Another architecture's symbols are taken off by that compiler's strip.
+# Each file is written under a temporary name and renamed, so that a login during the
+# installation gets the old file or the new one, never a part. The module comes last,
+# because it needs the others. Files for another architecture are stripped by that
+# compiler's strip.
 STRIPPED = $(STRIP) $(if $(STRIP),--strip-program='$(STRIP_PROGRAM)')
 put = { install $(1) $(2) $(3).new && mv -f $(3).new $(3); }
 
@@ -198,11 +206,11 @@ install:
 	$(call put,$(STRIPPED) -m 0755,build/gotmpns-worker,$(DESTDIR)$(LIBEXECDIR)/gotmpns-worker)
 	$(call put,$(STRIPPED) -m 0644,build/pam_gotmpns.so,$(DESTDIR)$(PAMDIR)/pam_gotmpns.so)
 
-# The module first: a login in between finds it or not, but never half of it.
-# The configuration is the administrator's and stays.
+# The module first, so that no login uses it when other files are already removed.
+# The administrator's configuration stays.
 uninstall:
 	@! grep -rls pam_gotmpns $(DESTDIR)/etc/pam.d 2>/dev/null || \
-	  { echo 'take pam_gotmpns.so out of the files above first, or logins may fail' >&2; exit 1; }
+	  { echo 'remove pam_gotmpns.so from the files above first, or logins may fail' >&2; exit 1; }
 	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || test ! -e $(UNITDIR)/gotmpns.socket || \
 	  { systemctl disable --now gotmpns.socket gotmpns-clean.timer && systemctl stop gotmpns.service; }
 	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
@@ -217,14 +225,14 @@ uninstall:
 clean:
 	rm -rf build
 
-# The files that git knows, as they are in the work tree, and the modules that go.sum
-# names: nothing is asked of a network when this is built. The linters are not among
-# them. Time and owner are the same for all who make it.
+# The files that git tracks, as they are in the work tree, and the Go modules without the
+# linters, so that building needs no network. Times and owners do not depend on who makes
+# the archive.
 DIST = build/pam-gotmpns-$(VERSION)
 LINTERS = honnef.co/go/tools/cmd/staticcheck mvdan.cc/unparam github.com/golangci/misspell/cmd/misspell
 dist: need-build need-dist
 	@git rev-parse --is-inside-work-tree > /dev/null || \
-	  { echo 'cannot make the source archive: git knows which files are in it, and this is no checkout' >&2; exit 1; }
+	  { echo 'cannot make the source archive: its list of files comes from git, and this is not a git checkout' >&2; exit 1; }
 	@rm -rf $(DIST) && mkdir -p $(DIST)
 	@git ls-files -z > build/dist-files && xargs -0 cp --parents -t $(DIST) < build/dist-files && rm build/dist-files
 	@cd $(DIST) && $(GO) mod edit $(LINTERS:%=-droptool=%) && $(GO) mod vendor
@@ -246,9 +254,8 @@ setup:
 
 # ---- tests ----
 #
-# Four rings: what needs nothing (check), real commands and hosts written for the
-# purpose, and real login programs, both inside test/root/enter; whole systems inside
-# test/host/boot.
+# Four rings: tests that need no root (check); the command and purpose-built hosts, and
+# real login programs, both inside test/root/enter; whole systems inside test/host/boot.
 
 test:
 	@test/run --can
@@ -275,21 +282,21 @@ test-old: dist need-systems
 	@GO='$(GO)' test/host/old $(DIST).tar.gz
 
 host: build need-systems
-	@test "$$(id -u)" = 0 || { echo 'the system is booted in namespaces of its own: run "make host" as root' >&2; exit 1; }
-	@echo 'Debian $(SUITE), with the module in its PAM stacks; users: alice, bob, carol. Try: ssh alice@localhost, su - bob. Leave with: exit'
+	@test "$$(id -u)" = 0 || { echo 'booting a system needs namespaces: run "make host" as root' >&2; exit 1; }
+	@echo 'Debian $(SUITE) with the module in its PAM stacks. Users: alice, bob, carol. Try: ssh alice@localhost, su - bob. To leave: exit'
 	@test/host/boot --suite $(SUITE) --terminal -- /bin/bash -l
 
-# One of them: test/vm/run bookworm/selinux
+# A single one: test/vm/run bookworm/selinux
 test-vm: build
 	@test/vm/run
 
 demo: build
-	@test "$$(id -u)" = 0 || { echo 'the demo makes users and mounts in a disposable root: run "make demo" as root' >&2; exit 1; }
+	@test "$$(id -u)" = 0 || { echo 'the demo creates users and mounts in a disposable root: run "make demo" as root' >&2; exit 1; }
 	@$(CGO) $(GO_BUILD) -o build/demo ./test/demo
 	@test/root/enter --bare -- build/demo
 
-# Copies, as an installation leaves them: a file in the page cache as the linker
-# wrote it costs more to load than the same file copied.
+# It measures copies, as an installation creates them: a file that the linker has just
+# written is slower to load from the page cache than a copy.
 bench: build
 	@test "$$(id -u)" = 0 || { echo 'the benchmark mounts thousands of directories in a disposable root: run "make bench" as root' >&2; exit 1; }
 	@mkdir -p build/bench
@@ -300,7 +307,7 @@ bench: build
 	test/host/boot --suite $(SUITE) --rw $(CURDIR)/build/bench -- $(CURDIR)/build/bench/bench -ssh -o $(CURDIR)/build/bench/ssh.md
 	test/root/enter --rw $(CURDIR)/docs -- $(CURDIR)/build/bench/bench -include $(CURDIR)/build/bench/ssh.md -o $(CURDIR)/docs/benchmarks.md
 
-# Hosts written for the purpose, a broken worker, and the shim under sanitizers.
+# Purpose-built hosts, a broken worker, and the shim under sanitizers.
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 TESTHOST := c/test/host.c c/test/state.c
 C_FLAGS   = -DGOTMPNS_WORKER='"/nowhere"'
@@ -317,14 +324,14 @@ shim-tests: build need-sanitizers
 	  -o build/shim/sanitized/pam_gotmpns.so $(SHIM:%=c/%.c) -lpam
 	clang $(STRICT) $(SANITIZE) $(C_FLAGS) -fsanitize=fuzzer -o build/shim/fuzz_reply c/test/fuzz_reply.c c/reply.c
 
-# The wire in both directions, the configuration and its rules.
+# Messages in both directions, the configuration and its rules.
 fuzz: shim-tests
 	@GO='$(GO)' test/fuzz $(FUZZTIME)
 
 check: lint build
 	$(GO) test ./...
 
-# No C compiler for these is needed: what cgo is used for, "make deb ARCH=" builds.
+# Needs no C compiler for these: "make deb ARCH=" builds the parts that use cgo.
 cross:
 	@GO='$(GO)' test/cross
 
@@ -333,7 +340,7 @@ GOCODE = cmd internal pam_gotmpns test
 fmt:
 	$(GOFMT) -l -w $(GOCODE)
 
-# The launcher leaves descriptors 0 to 2 open on purpose, which gcc 14 takes for a leak.
+# The launcher leaves descriptors 0 to 2 open on purpose, which gcc 14 reports as a leak.
 lint: need-build need-lint
 	@mkdir -p build
 	unformatted=$$($(GOFMT) -l $(GOCODE)) && test -z "$$unformatted" || { echo "run make fmt: $$unformatted" >&2; exit 1; }
