@@ -67,17 +67,33 @@ func (o *observer) lookAtCwd() {
 		o.cwdFacts.OnHost = true
 		return
 	}
-	switch err := o.view.Caller.Trust(cwd); {
+	switch err := o.withRoots(o.view.Caller).Trust(cwd); {
 	case errors.Is(err, mountfd.ErrUsers):
 		o.cwdFacts.Refused = mountfd.ErrUsers.Error()
 		return
 	case err != nil:
-		return // a mount that is in no table: detached, or outside of a chroot
+		o.cwdFacts.Refused = detached
+		return
 	}
 	place := o.open(o.view.Host, start{path: o.cwdFacts.Path})
 	if o.cwdFacts.OnHost = place != nil; place != nil {
 		o.keep(place)
 	}
+}
+
+// detached is about a mount that is in no table, such as one that its user has unmounted
+// lazily: nothing says whose it is.
+const detached = "its file system was unmounted, and may be a user's own (FUSE)"
+
+// withRoots adds what root answers for in any case: in a chroot, no table has the mount
+// that the root directory lies on.
+func (o *observer) withRoots(tree mountfd.Tree) mountfd.Tree {
+	for _, root := range [...]*os.File{o.view.Caller.Root, o.view.Host.Root} {
+		if info, err := mountfd.Peek(root); err == nil {
+			tree.Known = append(tree.Known, info.Device)
+		}
+	}
+	return tree
 }
 
 // start is where a session starts: where the login process is, or where the plan moves
