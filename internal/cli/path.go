@@ -24,18 +24,18 @@ func newPath() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "path [--json] [USER] [FILE]",
 		Short: "Say where a user's /tmp, or a file in it, is on the host",
-		Long: `Prints the path by which the host reaches what USER sees at FILE; without USER
-it is you, without FILE it is /tmp. Where two sessions of a user differ, it
-prints a line for each. A tmpfs is in the sessions alone: the path then leads
-through a process of the user, as /proc/PID/root/tmp. For a user who gets no
-private directory, it is FILE itself, with the reason as a note.
+		Long: `Prints the path by which the host reaches what USER sees at FILE; the
+defaults are you and /tmp. If sessions of a user differ, it prints a line for
+each. A tmpfs exists only in the sessions: the path then leads through a process
+of the user, such as /proc/PID/root/tmp. For a user without private directories
+it is FILE itself, with the reason as a note.
 
-The other way round: a FILE that lies where the private directories are kept is
-answered with its user and the path that the user sees, with a tab between.
+In the other direction, for a FILE inside a private directory on the host, it
+prints the user and the path that the user sees, separated by a tab.
 
-FILE has a slash in it, USER has none; a relative FILE (./draft) begins at the
-current directory. Links are not followed, and FILE need not exist. Only root
-can ask for other users.`,
+An argument with a slash is a FILE, one without is a USER; a relative FILE
+(./draft) starts at the current directory. Links are not followed, and FILE need
+not exist. Only root can ask for other users.`,
 		Example: `  gotmpns path                                    # where is my /tmp?
   gotmpns path ./draft.txt                        # and this file?
   gotmpns path alice /tmp/draft.txt               # as root
