@@ -16,7 +16,7 @@
 # Develop (CONTRIBUTING.md):
 #   make check      lint, build and go test ./...: everything that needs no root
 #   make lint       all linters
-#   make fmt        format the Go sources
+#   make fmt        format the Go sources; the layout of C is in .clang-format
 #   make test       lint, and all rings of tests; as root. For a single ring or test:
 #                   test/run RING -run TEST
 #   make test-system    the ring that boots whole Debian systems; as root
