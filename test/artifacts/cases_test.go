@@ -3,6 +3,7 @@ package artifacts
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -10,9 +11,9 @@ import (
 	"testing"
 )
 
-// sources returns the text of every file of the project that has one of the suffixes,
-// build outputs and vendored modules excluded.
-func sources(t *testing.T, suffixes ...string) map[string]string {
+// sources returns the texts of the files of the project with a wanted name, without build
+// outputs and vendored modules.
+func sources(t *testing.T, wanted func(name string) bool) map[string]string {
 	t.Helper()
 	cmd := exec.Command("find", ".", "(", "-name", ".git", "-o", "-path", "./build", "-o", "-path", "./vendor", ")", "-prune", "-o", "-type", "f", "-printf", `%P\n`)
 	cmd.Dir = "../.."
@@ -23,11 +24,17 @@ func sources(t *testing.T, suffixes ...string) map[string]string {
 	texts := map[string]string{}
 	for name := range strings.Lines(string(names)) {
 		name = strings.TrimSpace(name)
-		if slices.ContainsFunc(suffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) }) {
+		if wanted(name) {
 			texts[name] = text(t, name)
 		}
 	}
 	return texts
+}
+
+func isTest(name string) bool { return strings.HasSuffix(name, "_test.go") }
+
+func isCode(name string) bool {
+	return slices.Contains([]string{".go", ".c", ".h"}, filepath.Ext(name)) && name != "test/artifacts/cases_test.go"
 }
 
 // numbersOfCases returns the numbers of the references in a text: "CASES 12, 13 and 28".
@@ -42,10 +49,7 @@ func numbersOfCases(text string) []string {
 func TestEveryCaseThatTheSourcesMentionIsListed(t *testing.T) {
 	listed := all(text(t, "docs/cases.md"), `(?m)^(\d+)\. `)
 	mentioned := 0
-	for name, source := range sources(t, ".go", ".c", ".h") {
-		if name == "test/artifacts/cases_test.go" {
-			continue
-		}
+	for name, source := range sources(t, isCode) {
 		for _, number := range numbersOfCases(source) {
 			mentioned++
 			if !slices.Contains(listed, number) {
@@ -62,7 +66,7 @@ func TestEveryCaseThatTheSourcesMentionIsListed(t *testing.T) {
 func declaredTests(t *testing.T) map[string]bool {
 	t.Helper()
 	declared := map[string]bool{}
-	for _, source := range sources(t, "_test.go") {
+	for _, source := range sources(t, isTest) {
 		for _, test := range all(source, `(?m)^func ((?:Test|Fuzz)\w+)\(`) {
 			declared[test] = true
 		}

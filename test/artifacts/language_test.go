@@ -34,19 +34,17 @@ func stilted(t *testing.T) map[string]*regexp.Regexp {
 // comparative follows "it is no" in a sentence that is fine: "it is no longer needed".
 var comparative = regexp.MustCompile(`^\s+(longer|more|less)\b`)
 
-// prose returns the texts for users and maintainers, by the name of their file.
-func prose(t *testing.T) map[string]string {
-	t.Helper()
-	texts := map[string]string{"Makefile": text(t, "Makefile"), "internal/config/gotmpns.toml": text(t, "internal/config/gotmpns.toml")}
-	for name, content := range sources(t, "") {
-		top, _, below := strings.Cut(name, "/")
-		switch {
-		case name == "docs/style.md" || name == "debian/copyright" || strings.HasSuffix(name, ".svg"):
-		case below && (top == "docs" || top == "debian"), !below && strings.HasSuffix(name, ".md"):
-			texts[name] = content
-		}
+// isProse says that a file is written for users or maintainers.
+func isProse(name string) bool {
+	switch top, _, below := strings.Cut(name, "/"); {
+	case name == "docs/style.md", name == "debian/copyright", strings.HasSuffix(name, ".svg"):
+		return false
+	case name == "Makefile", name == "internal/config/gotmpns.toml":
+		return true
+	case below:
+		return top == "docs" || top == "debian"
 	}
-	return texts
+	return strings.HasSuffix(name, ".md")
 }
 
 // textsOfTheCommand returns the strings in the sources of the command: its help, its
@@ -81,7 +79,7 @@ func textsOfTheCommand(t *testing.T) map[string]string {
 }
 
 func TestStiltedWordsDoNotComeBack(t *testing.T) {
-	texts := prose(t)
+	texts := sources(t, isProse)
 	if len(texts) < 30 {
 		t.Errorf("only %d texts found", len(texts))
 	}
