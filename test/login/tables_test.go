@@ -80,7 +80,7 @@ func TestATargetOnAFileSystemOfTheUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			begin(t)
 			homeTarget(t)
-			write(t, "/etc/fuse.conf", "user_allow_other\n")
+			replace(t, "/etc/fuse.conf", func(before string) string { return before + "\nuser_allow_other\n" })
 			mustRun(t, "mkdir", "-p", "-m", "777", "/opt/answers/deep")
 			t.Cleanup(func() { _ = os.RemoveAll("/opt/answers") })
 			configure(t, "[[private]]\ntarget = \""+target+"\"\nkind = \"tmpfs\"\ncreate = {}\n")
