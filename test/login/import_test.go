@@ -28,6 +28,7 @@ var namespaceConfs = map[string]struct{ text, targets string }{
 	"some but others":  {"/tmp /tmp-inst/ user root,bob\n/var/tmp /var-inst/ user root\n", "/tmp /var/tmp"},
 	"the last applies": {"/tmp /tmp-inst/ user root\n/tmp none tmpfs ~bob\n", "/tmp"},
 	"homes":            {"$HOME /home/.inst/ user root,www-data\n", "/tmp"},
+	"options":          {"/tmp none tmpfs:mntopts=size=10m,mode=1777,noexec,nosuid root\n/var/tmp none tmpfs:mntopts=size=2%,nr_inodes=100 root\n", "/tmp /var/tmp"},
 	"made":             {"/made /tmp-inst/ user:create=0755 root\n", "/made"},
 }
 
@@ -37,7 +38,7 @@ var namespaceConfs = map[string]struct{ text, targets string }{
 func TestImportGivesWhatPamNamespaceGives(t *testing.T) {
 	for name, c := range namespaceConfs {
 		t.Run(name, func(t *testing.T) {
-			beginAlone(t)
+			begin(t)
 			prepareTargets(t, c.targets)
 			replace(t, "/etc/security/namespace.conf", func(string) string { return c.text })
 			imported := output(t, exec.Command("gotmpns", "import"))
@@ -108,13 +109,15 @@ func hostFiles(targets string) []string {
 }
 
 // seenByAll returns a line for each user and target, of two sessions one after the
-// other: the first leaves a file, and the second takes it away.
+// other: the first leaves a file, and the second takes it away. No program is tried in
+// /run/lock, which is noexec on a host: a target keeps that, and pam_namespace does not.
 func seenByAll(t *testing.T, targets string) string {
 	t.Helper()
 	script := `for d in ` + targets + `; do
 		echo "$(id -un) $d: $([ -e $d/of-the-host ] && echo host || echo private)" \
 			"$(stat -c '%a %U:%G' $d) $(stat -f -c %T $d)" \
-			"size $(findmnt -rno OPTIONS $d | tail -1 | grep -o 'size=[^,]*')" \
+			"size $(df --output=size $d | tail -1)" \
+			"$([ $d != /run/lock ] && cp /bin/true $d/program 2>/dev/null && $d/program 2>/dev/null && echo runs programs; rm -f $d/program)" \
 			"$([ -e $d/kept-by-$(id -un) ] && echo kept || echo new)"
 		[ $1 = first ] && touch $d/kept-by-$(id -un) || rm -f $d/kept-by-$(id -un)
 	done; echo "$(id -un) home: $(ls -A ~ 2>&1 | tr '\n' ' ')"`
