@@ -19,7 +19,8 @@ import (
 const (
 	crowd      = 1000
 	fewer      = 100
-	clients    = 8 // who log in at the same time, each one after the other
+	crowdUsers = 100 // whose sessions they are
+	clients    = 8   // who log in at the same time, each one after the other
 	mountsEach = 101
 )
 
@@ -78,7 +79,7 @@ func (h *host) openMany(v variant, n int) (open []session, err error) {
 		go func() {
 			defer wg.Done()
 			for i := client; i < n; i += clients {
-				s, one := h.keep(v)
+				s, _, one := h.keep(v, userName(i%crowdUsers))
 				mu.Lock()
 				if one == nil {
 					open = append(open, s)
@@ -92,25 +93,28 @@ func (h *host) openMany(v variant, n int) (open []session, err error) {
 	return open, err
 }
 
-// keep opens a session and returns when it is open.
-func (h *host) keep(v variant) (s session, err error) {
-	s.process = exec.Command(h.program, "-k", stacks, v.service, "alice")
+// keep opens a session and returns when it is open, with the microseconds that it took.
+func (h *host) keep(v variant, user string) (s session, took float64, err error) {
+	s.process = exec.Command(h.program, "-k", stacks, v.service, user)
 	s.process.Stderr = os.Stderr
 	out, err := s.process.StdoutPipe()
 	if err != nil {
-		return s, err
+		return s, 0, err
 	}
 	if s.stdin, err = s.process.StdinPipe(); err != nil {
-		return s, err
+		return s, 0, err
 	}
 	if err := s.process.Start(); err != nil {
-		return s, err
+		return s, 0, err
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return s, fmt.Errorf("%s said %q: %w", v.service, line, err)
+	if err == nil {
+		_, err = fmt.Sscan(line, &took)
 	}
-	return s, nil
+	if err != nil {
+		return s, 0, fmt.Errorf("%s said %q: %w", v.service, line, err)
+	}
+	return s, took, nil
 }
 
 func end(open []session) error {

@@ -25,7 +25,7 @@ const (
 )
 
 const (
-	startRounds = 200
+	startRounds = 100
 	startLimit  = 2.0 // of bwrap's time
 	plainUID    = 1000
 	installed   = "/usr/local/bin/gotmpns"
