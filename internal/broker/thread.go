@@ -111,6 +111,9 @@ func (t *thread) answer(fd int, message []byte) error {
 		return err
 	}
 	defer peer.close()
+	if isFull(peer.pidfd) {
+		return errors.New("too many sessions are open for the limit on descriptors (LimitNOFILE=)")
+	}
 	request, err := wire.DecodeRequest(message)
 	if err != nil {
 		return err

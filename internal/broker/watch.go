@@ -56,6 +56,25 @@ func (w *watcher) add(uid uint32, session string, pidfd int) {
 	}
 }
 
+// isFull says that a descriptor is one of those that are left for answers: the broker holds
+// one for each session and one for each user. The kernel gives out the lowest number that
+// is free.
+func isFull(fd int) bool { return fd >= descriptorsHeld() }
+
+var descriptorsHeld = sync.OnceValue(func() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return heldAtMost(1024) // the default of every Linux
+	}
+	return heldAtMost(int(min(limit.Cur, 1<<30)))
+})
+
+// heldAtMost leaves enough for all threads to answer at once.
+func heldAtMost(limit int) int {
+	const forAnswers = 1024
+	return limit - min(forAnswers, limit/4)
+}
+
 func (w *watcher) watch(pidfd int) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(pidfd)}
 	return unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, pidfd, &event)
@@ -196,6 +215,10 @@ func (w *watcher) rescan(home *view.Resident) error {
 		fd, err := unix.PidfdOpen(session.PID, 0)
 		if err != nil {
 			continue // it has ended, and is seen to next time
+		}
+		if isFull(fd) {
+			unix.Close(fd)
+			break // close_session removes the records of the others
 		}
 		if !session.Lives() {
 			unix.Close(fd)

@@ -210,6 +210,7 @@ static int keep_many(char **stack, const char *range)
 		if (child < 0)
 			die("fork");
 		if (child == 0) {
+			(void)close(STDOUT_FILENO); /* its end says that the parent has failed */
 			(void)snprintf(name, sizeof name, "%s%d", stack[2], i % users);
 			(void)open_session(start(stack, name), stack[1]);
 			if (write(ready[1], &byte, 1) != 1)
