@@ -21,6 +21,14 @@ const rescanInterval = time.Minute
 // waits for it, and logins that are under way need the processors more.
 const coalesce = 200 * time.Millisecond
 
+// pauseFor is how long a thread that looks at all processes waits after it has looked for so
+// long: on a host with very many of them it takes a twentieth of a processor, and looks for
+// more users at once.
+func pauseFor(took time.Duration) time.Duration {
+	const share = 20
+	return min(max(share*took, coalesce), rescanInterval/2)
+}
+
 // watcher waits for the login processes of all sessions at once (epoll(7)), and for the
 // processes that stay in a namespace when its sessions have ended.
 type watcher struct {
@@ -96,7 +104,7 @@ func (w *watcher) run() error {
 	if err != nil {
 		return err
 	}
-	next := time.Now()
+	next, pause := time.Now(), coalesce
 	for {
 		if now := time.Now(); !now.Before(next) {
 			if err := w.rescan(home); err != nil {
@@ -111,10 +119,12 @@ func (w *watcher) run() error {
 		if len(ended) == 0 {
 			continue
 		}
-		time.Sleep(coalesce)
+		time.Sleep(pause)
+		began := time.Now()
 		if err := w.end(home); err != nil {
 			w.journal.problem(err)
 		}
+		pause = pauseFor(time.Since(began))
 	}
 }
 
@@ -145,11 +155,23 @@ func (w *watcher) end(home *view.Resident) error {
 		return err
 	}
 	defer records.Close()
-	ended, err := w.wait(0, 1024)
-	if err != nil {
-		return err
-	}
 	users := map[uint32]bool{}
+	for {
+		ended, err := w.wait(0, 1024)
+		if err != nil {
+			return err
+		}
+		if len(ended) == 0 {
+			break
+		}
+		w.endAll(records, ended, users)
+	}
+	w.release(records, users)
+	return nil
+}
+
+// endAll takes pidfds out of the epoll, and notes the users whose sessions have ended.
+func (w *watcher) endAll(records *state.Dir, ended []int, users map[uint32]bool) {
 	for _, fd := range ended {
 		session, ok := w.forget(fd)
 		if !ok { // it stayed in a namespace; the registry has its descriptor
@@ -160,8 +182,6 @@ func (w *watcher) end(home *view.Resident) error {
 		w.registry.End(session.uid, session.name)
 		users[session.uid] = true
 	}
-	w.release(records, users)
-	return nil
 }
 
 // release is for users of whom a session has ended.

@@ -301,6 +301,16 @@ func TestWhereDescriptorsRunOutAWorkerIsAsked(t *testing.T) {
 	}
 }
 
+func TestALookAtAllProcessesTakesAShareOfAProcessor(t *testing.T) {
+	for _, c := range []struct{ took, want time.Duration }{
+		{0, coalesce}, {time.Millisecond, coalesce}, {100 * time.Millisecond, 2 * time.Second}, {time.Hour, rescanInterval / 2},
+	} {
+		if got := pauseFor(c.took); got != c.want {
+			t.Errorf("after %s it waits for %s, want %s", c.took, got, c.want)
+		}
+	}
+}
+
 func TestDescriptorsAreLeftForAnswers(t *testing.T) {
 	for _, c := range []struct{ limit, want int }{{524288, 523264}, {20000, 18976}, {4096, 3072}, {1024, 768}} {
 		if got := heldAtMost(c.limit); got != c.want || got >= c.limit {
