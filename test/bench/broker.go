@@ -14,6 +14,7 @@ import (
 
 const (
 	stormLogins = 3000
+	stormUsers  = 1000  // who take turns
 	niceness    = "-10" // as gotmpns.service has it
 )
 
@@ -63,12 +64,12 @@ func (h *host) measureStorm(v variant, logins int) (s storm, err error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	began := time.Now()
-	for range clients {
+	for client := range clients {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for range logins / clients {
-				took, one := h.loginOnce(v)
+			for i := range logins / clients {
+				took, one := h.loginOf(v, userName((i*clients+client)%stormUsers))
 				mu.Lock()
 				s.times = append(s.times, took)
 				err = errors.Join(err, one)
@@ -85,8 +86,8 @@ func (h *host) measureStorm(v variant, logins int) (s storm, err error) {
 }
 
 func (r report) writeStorm(b *strings.Builder) {
-	fmt.Fprintf(b, "\n## A storm\n\n%d clients, who log in and out as fast as they can, %d logins of each kind; microseconds of open_session.\n",
-		clients, stormLogins)
+	fmt.Fprintf(b, "\n## A storm\n\n%d clients, who log in and out as fast as they can, %d logins of each kind by %d users in turn; microseconds of open_session.\n",
+		clients, stormLogins, stormUsers)
 	writeStormTable(b, r.storms)
 	fmt.Fprintf(b, "\nThe same, where each user logs in three times; the first session stays until the others have ended:\n")
 	writeStormTable(b, r.again)

@@ -152,13 +152,13 @@ func (h *host) addMounts(wanted int) (int, error) {
 }
 
 // login returns the microseconds of one open_session, by itself.
-func (h *host) login(v variant) (float64, error) {
+func (h *host) login(v variant, user string) (float64, error) {
 	if err := v.configure(); err != nil {
 		return 0, err
 	}
 	// What the kernel puts off when a namespace ends (RCU) is not the next sample's.
 	time.Sleep(2 * time.Millisecond)
-	return h.loginOnce(v)
+	return h.loginOf(v, user)
 }
 
 // configure makes the one file of pam_namespace this variant's.
@@ -168,8 +168,6 @@ func (v variant) configure() error {
 	}
 	return os.WriteFile(namespaceConf, []byte(v.namespace), 0o644)
 }
-
-func (h *host) loginOnce(v variant) (float64, error) { return h.loginOf(v, "alice") }
 
 // loginOf is a login of any user, with options of c/host.c.
 func (h *host) loginOf(v variant, user string, options ...string) (float64, error) {

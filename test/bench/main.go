@@ -24,7 +24,9 @@ import (
 type size struct{ mounts, rounds int }
 
 const (
-	warmRounds     = 3 // not counted: the first login makes the directories
+	warmRounds = 3 // not counted: the first login makes the directories
+	// How many users take turns, so that nobody's last session is still there.
+	turns          = 40
 	leftoverRounds = 25
 )
 
@@ -76,7 +78,7 @@ func run(output, include string, ssh bool) error {
 			return err
 		}
 		c := column{mounts: mounts, rounds: s.rounds}
-		if c.times, err = h.measure(s.rounds); err != nil {
+		if c.times, err = h.measure(s.rounds, r.columns == nil); err != nil {
 			return err
 		}
 		if c.second, c.ends, err = h.measureSecond(); err != nil {
@@ -124,12 +126,16 @@ func run(output, include string, ssh bool) error {
 	return errors.Join(os.WriteFile(output, []byte(text), 0o644), os.WriteFile(plot, []byte(r.plot()), 0o644))
 }
 
-// measure returns the microseconds of every login, by variant.
-func (h *host) measure(rounds int) (map[string][]float64, error) {
-	times := map[string][]float64{}
-	for round := -warmRounds; round < rounds; round++ {
+// measure returns the microseconds of every first login, by variant; fresh says that the
+// users have no directories yet.
+func (h *host) measure(rounds int, fresh bool) (map[string][]float64, error) {
+	times, warm := map[string][]float64{}, warmRounds
+	if fresh {
+		warm = turns
+	}
+	for round := -warm; round < rounds; round++ {
 		for _, i := range rand.Perm(len(variants)) {
-			took, err := h.login(variants[i])
+			took, err := h.login(variants[i], userName((round+turns)%turns))
 			if err != nil {
 				return nil, err
 			}

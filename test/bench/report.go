@@ -186,13 +186,14 @@ func (r report) writeLeft(b *strings.Builder) {
 
 func (r report) writeCrowded(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## %d sessions at once\n\nOf %d users, opened by %d clients at the same time, and kept. The time of a mount(2) on the host, "+
-		"which the kernel\npasses on to every session, in microseconds; and kernel memory (Slab) for each session.\n\n"+
-		"| | logins per second | mount(2) with none | with %d | with %d | KiB for each |\n|---|---:|---:|---:|---:|---:|\n",
+		"which the kernel\npasses on to every namespace, in microseconds; the mounts that the kernel keeps for each session; and its memory (Slab), "+
+		"which other\nprograms change as well.\n\n"+
+		"| | logins per second | mount(2) with none | with %d | with %d | mounts for each | KiB for each |\n|---|---:|---:|---:|---:|---:|---:|\n",
 		crowd, crowdUsers, clients, fewer, crowd)
 	for _, v := range variants {
 		c := r.crowded[v.service]
-		fmt.Fprintf(b, "| %s | %.0f | %.0f | %.0f | %.0f | %.1f |\n",
-			v.title, c.perSecond, c.mount[0], c.mount[fewer], c.mount[crowd], c.slab)
+		fmt.Fprintf(b, "| %s | %.0f | %.0f | %.0f | %.0f | %.1f | %.1f |\n",
+			v.title, c.perSecond, c.mount[0], c.mount[fewer], c.mount[crowd], c.copies, c.slab)
 	}
 }
 

@@ -101,12 +101,14 @@ func (r report) writeManyTargets(b *strings.Builder, verdict map[bool]string) {
 	ours, theirs := r.crowded[broker], r.crowded[noinit]
 	row(fmt.Sprintf("mount(2) on the host, %d sessions of %d users: at most %.1f times pam_namespace's", crowd, crowdUsers, hostMountLimit),
 		ours.mount[crowd]/theirs.mount[crowd], hostMountLimit, " times")
-	base := r.crowded[permit].slab
-	row(fmt.Sprintf("kernel memory for each of them, without that of its process: at most %.1f times pam_namespace's", slabLimit),
-		(ours.slab-base)/(theirs.slab-base), slabLimit, " times")
-	for name, storms := range map[string]map[string]storm{"under a storm": r.storms, "where each user logs in three times": r.again} {
-		row(fmt.Sprintf("broker: logins per second %s, pam_namespace `noinit` as a multiple of ours: at most 1", name), storms[noinit].perSecond/storms[broker].perSecond, 1, " times")
+	row(fmt.Sprintf("mounts that the kernel keeps for each of them: at most %.1f times pam_namespace's", slabLimit),
+		ours.copies/theirs.copies, slabLimit, " times")
+	stormRow := func(name string, storms map[string]storm) {
+		row("logins per second "+name+", pam_namespace `noinit`'s as a multiple of the broker's: at most 1",
+			storms[noinit].perSecond/storms[broker].perSecond, 1, " times")
 	}
+	stormRow("in a storm", r.storms)
+	stormRow("where each user logs in three times", r.again)
 }
 
 func (r report) writeSecondTargets(row func(target string, measured, limit float64, unit string)) {
@@ -129,7 +131,7 @@ const growth = `
   the broker does.
 - **With the sessions of other users:** nothing on a login's path, where the kernel's own lists are short; a mount(2) on the host, which
   the kernel passes on to each *user's* namespace, not to each session's; status, check and clean, which look at all of
-  them; and the broker, which keeps two descriptors for each user and one for each further session.
+  them; and the broker, which keeps a descriptor for each user and one for each session, and some 2 KiB of memory for both.
 - **With the instances of other users:** nothing but clean, and the directory that they are in.
 - **With the processes of the host:** the broker's look, a moment after sessions have ended, for processes that stayed; no login waits for it.
 `

@@ -29,6 +29,7 @@ type crowded struct {
 	perSecond float64         // logins, by all clients together
 	mount     map[int]float64 // microseconds of a mount(2) on the host, by living sessions
 	slab      float64         // KiB of kernel memory for each session
+	copies    float64         // mounts that the kernel keeps for each session
 }
 
 // session is a login process that stays.
@@ -64,8 +65,39 @@ func (h *host) measureCrowd(v variant) (c crowded, err error) {
 		began = time.Now()
 	}
 	after, err := slab()
+	if err != nil {
+		return c, err
+	}
 	c.slab = float64(after-before) / crowd
+	c.copies, err = copies(open)
 	return c, err
+}
+
+// copies counts the mounts in the namespaces of sessions, each namespace once, for each
+// session. What else runs on the machine does not change it, as it does the memory.
+func copies(open []session) (float64, error) {
+	host, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return 0, err
+	}
+	seen, mounts := map[string]bool{host: true}, 0
+	for _, s := range open {
+		directory := filepath.Join("/proc", strconv.Itoa(s.process.Process.Pid))
+		namespace, err := os.Readlink(directory + "/ns/mnt")
+		if err != nil {
+			return 0, err
+		}
+		if seen[namespace] {
+			continue
+		}
+		seen[namespace] = true
+		table, err := os.ReadFile(directory + "/mountinfo")
+		if err != nil {
+			return 0, err
+		}
+		mounts += strings.Count(string(table), "\n")
+	}
+	return float64(mounts) / float64(len(open)), nil
 }
 
 func (h *host) openMany(v variant, n int) (open []session, err error) {

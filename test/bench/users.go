@@ -211,7 +211,7 @@ func (h *host) measureSecond() (logins, ends map[string][]float64, err error) {
 			return nil, nil, err
 		}
 		for round := range endRounds {
-			took, err := h.login(v)
+			took, err := h.login(v, "alice")
 			if err != nil {
 				return nil, nil, err
 			}
@@ -250,7 +250,7 @@ func (h *host) measureLogout() (used float64, err error) {
 			return 0, err
 		}
 		busy, err := h.processorTime(func() error {
-			_, err := h.loginOnce(variantOf(logout))
+			_, err := h.loginOf(variantOf(logout), "alice")
 			return err
 		})
 		if err != nil {
