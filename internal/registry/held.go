@@ -3,6 +3,7 @@ package registry
 import (
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -172,17 +173,13 @@ func residents(idle map[mountfd.ID]*held) map[mountfd.ID]*resident {
 		return nil
 	}
 	for _, pid := range pids {
-		p, err := proc.Open(pid)
-		if err != nil {
+		id, err := proc.IdentityAt("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
+		if err != nil || idle[id] == nil || found[id] != nil {
 			continue
 		}
-		id, err := p.Identity("ns/mnt")
-		if err == nil && idle[id] != nil && found[id] == nil {
-			if r := newResident(p); r != nil {
-				found[id] = r
-			}
+		if r := residentIn(id, pid); r != nil {
+			found[id] = r
 		}
-		p.Close()
 		if len(found) == len(idle) {
 			break
 		}
@@ -190,7 +187,16 @@ func residents(idle map[mountfd.ID]*held) map[mountfd.ID]*resident {
 	return found
 }
 
-func newResident(p *proc.Process) *resident {
+// residentIn opens a process that was in a namespace a moment ago; nil where it has gone.
+func residentIn(id mountfd.ID, pid int) *resident {
+	p, err := proc.Open(pid)
+	if err != nil {
+		return nil
+	}
+	defer p.Close()
+	if now, err := p.Identity("ns/mnt"); err != nil || now != id {
+		return nil
+	}
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
 		return nil
