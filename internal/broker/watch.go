@@ -120,11 +120,10 @@ func (w *watcher) run() error {
 			continue
 		}
 		time.Sleep(pause)
-		began := time.Now()
 		if err := w.end(home); err != nil {
 			w.journal.problem(err)
 		}
-		pause = pauseFor(time.Since(began))
+		pause = pauseFor(w.registry.Looked())
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // has thousands of them, and what the broker keeps meanwhile.
 const (
 	sessionsMost  = 10000
-	usersMost     = 9000 // whose sessions they are: a hard limit of 20,000 descriptors has to do for the broker
+	usersMost     = 8500 // whose sessions they are: for the broker, a hard limit of 20,000 descriptors has to do
 	usersFirstUID = 20000
 	usersRounds   = 60
 	commandRounds = 3
