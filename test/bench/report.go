@@ -252,7 +252,8 @@ unshare and bwrap. Written by
     make bench
 
 which takes some ten minutes and needs root; nothing of it is edited by hand. The figures are this
-machine's; the ratios carry over better. The load says how many other processes wanted its processors.
+machine's; the ratios carry over better. The load has the benchmark's own
+processes in it, the part by ssh first of all, which runs before the rest.
 `
 
 const method = `
