@@ -26,6 +26,8 @@ func wantCount(t *testing.T, h *Held, namespaces, users int) {
 func TestWhatIsHeldLastsUntilItsSessionsHaveEnded(t *testing.T) {
 	records, host := newRecords(t)
 	h := NewHeld()
+	_, err := proc.All() // the runtime's poller, which it starts, stays
+	must(t, err)
 	before := descriptors(t)
 	login := own(t)
 	h.Add(alice, open(t, login, "first"), "first")
