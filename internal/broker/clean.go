@@ -99,7 +99,9 @@ func (c *cleaner) run() error {
 	for {
 		select {
 		case <-c.due:
+			began := time.Now()
 			look.users(c.take())
+			time.Sleep(pauseFor(time.Since(began)) - coalesce) // the watcher waits that long already
 		case <-retry:
 			kept := look.kept
 			look.kept = map[uint32]bool{}

@@ -111,6 +111,9 @@ func (t *thread) answer(fd int, message []byte) error {
 		return err
 	}
 	defer peer.close()
+	if isFull(peer.pidfd) {
+		return errors.New("too many sessions are open for the limit on descriptors (LimitNOFILE=)")
+	}
 	request, err := wire.DecodeRequest(message)
 	if err != nil {
 		return err
@@ -129,7 +132,7 @@ func (t *thread) answer(fd int, message []byte) error {
 func (t *thread) open(fd int, request wire.Request, peer *peer, began time.Time) error {
 	answer := exchange.Answer(t.host(peer), request, peer.pid)
 	defer answer.Close()
-	if errors.Is(answer.Err, view.ErrElsewhere) || errors.Is(answer.Err, instance.ErrConfined) {
+	if isForWorker(answer.Err) {
 		return answer.Err
 	}
 	// From here on the user's next login finds the namespace.
@@ -146,6 +149,12 @@ func (t *thread) open(fd int, request wire.Request, peer *peer, began time.Time)
 	}
 	t.broker.journal.login(request, answer, time.Since(began))
 	return nil
+}
+
+// isForWorker says that a worker can do what this process cannot: it has the ids of users,
+// its own view, and descriptors of its own.
+func isForWorker(err error) bool {
+	return errors.Is(err, view.ErrElsewhere) || errors.Is(err, instance.ErrConfined) || errors.Is(err, unix.EMFILE)
 }
 
 // hungUp says that nobody waits for an answer any more.

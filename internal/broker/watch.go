@@ -21,6 +21,14 @@ const rescanInterval = time.Minute
 // waits for it, and logins that are under way need the processors more.
 const coalesce = 200 * time.Millisecond
 
+// pauseFor is how long a thread that looks at all processes waits after it has looked for so
+// long: on a host with very many of them it takes a twentieth of a processor, and looks for
+// more users at once.
+func pauseFor(took time.Duration) time.Duration {
+	const share = 20
+	return min(max(share*took, coalesce), rescanInterval/2)
+}
+
 // watcher waits for the login processes of all sessions at once (epoll(7)), and for the
 // processes that stay in a namespace when its sessions have ended.
 type watcher struct {
@@ -56,6 +64,25 @@ func (w *watcher) add(uid uint32, session string, pidfd int) {
 	}
 }
 
+// isFull says that a descriptor is one of those that are left for answers: the broker holds
+// one for each session and one for each user. The kernel gives out the lowest number that
+// is free.
+func isFull(fd int) bool { return fd >= descriptorsHeld() }
+
+var descriptorsHeld = sync.OnceValue(func() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return heldAtMost(1024) // the default of every Linux
+	}
+	return heldAtMost(int(min(limit.Cur, 1<<30)))
+})
+
+// heldAtMost leaves enough for all threads to answer at once.
+func heldAtMost(limit int) int {
+	const forAnswers = 1024
+	return limit - min(forAnswers, limit/4)
+}
+
 func (w *watcher) watch(pidfd int) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(pidfd)}
 	return unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, pidfd, &event)
@@ -77,7 +104,7 @@ func (w *watcher) run() error {
 	if err != nil {
 		return err
 	}
-	next := time.Now()
+	next, pause := time.Now(), coalesce
 	for {
 		if now := time.Now(); !now.Before(next) {
 			if err := w.rescan(home); err != nil {
@@ -92,10 +119,11 @@ func (w *watcher) run() error {
 		if len(ended) == 0 {
 			continue
 		}
-		time.Sleep(coalesce)
+		time.Sleep(pause)
 		if err := w.end(home); err != nil {
 			w.journal.problem(err)
 		}
+		pause = pauseFor(w.registry.Looked())
 	}
 }
 
@@ -126,11 +154,23 @@ func (w *watcher) end(home *view.Resident) error {
 		return err
 	}
 	defer records.Close()
-	ended, err := w.wait(0, 1024)
-	if err != nil {
-		return err
-	}
 	users := map[uint32]bool{}
+	for {
+		ended, err := w.wait(0, 1024)
+		if err != nil {
+			return err
+		}
+		if len(ended) == 0 {
+			break
+		}
+		w.endAll(records, ended, users)
+	}
+	w.release(records, users)
+	return nil
+}
+
+// endAll takes pidfds out of the epoll, and notes the users whose sessions have ended.
+func (w *watcher) endAll(records *state.Dir, ended []int, users map[uint32]bool) {
 	for _, fd := range ended {
 		session, ok := w.forget(fd)
 		if !ok { // it stayed in a namespace; the registry has its descriptor
@@ -141,8 +181,6 @@ func (w *watcher) end(home *view.Resident) error {
 		w.registry.End(session.uid, session.name)
 		users[session.uid] = true
 	}
-	w.release(records, users)
-	return nil
 }
 
 // release is for users of whom a session has ended.
@@ -196,6 +234,10 @@ func (w *watcher) rescan(home *view.Resident) error {
 		fd, err := unix.PidfdOpen(session.PID, 0)
 		if err != nil {
 			continue // it has ended, and is seen to next time
+		}
+		if isFull(fd) {
+			unix.Close(fd)
+			break // close_session removes the records of the others
 		}
 		if !session.Lives() {
 			unix.Close(fd)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -280,5 +281,43 @@ func TestWhoMayAsk(t *testing.T) {
 		}
 		unix.Close(ours)
 		unix.Close(theirs)
+	}
+}
+
+// A worker has descriptors of its own, so a broker that has none left refuses nobody.
+func TestWhereDescriptorsRunOutAWorkerIsAsked(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("cannot open the namespace: %w", unix.EMFILE), true},
+		{fmt.Errorf("here: %w", view.ErrElsewhere), true},
+		{fmt.Errorf("cannot make the instance: %w", unix.ENOSPC), false}, // a worker would meet it as well
+		{nil, false},
+	} {
+		if got := isForWorker(c.err); got != c.want {
+			t.Errorf("%v: a worker is asked: %v", c.err, got)
+		}
+	}
+}
+
+func TestALookAtAllProcessesTakesAShareOfAProcessor(t *testing.T) {
+	for _, c := range []struct{ took, want time.Duration }{
+		{0, coalesce}, {time.Millisecond, coalesce}, {100 * time.Millisecond, 2 * time.Second}, {time.Hour, rescanInterval / 2},
+	} {
+		if got := pauseFor(c.took); got != c.want {
+			t.Errorf("after %s it waits for %s, want %s", c.took, got, c.want)
+		}
+	}
+}
+
+func TestDescriptorsAreLeftForAnswers(t *testing.T) {
+	for _, c := range []struct{ limit, want int }{{524288, 523264}, {20000, 18976}, {4096, 3072}, {1024, 768}} {
+		if got := heldAtMost(c.limit); got != c.want || got >= c.limit {
+			t.Errorf("of %d descriptors %d are held, want %d", c.limit, got, c.want)
+		}
+	}
+	if isFull(3) || !isFull(1<<30) {
+		t.Error("the third descriptor is one too many, or no descriptor is")
 	}
 }

@@ -66,7 +66,7 @@ func (s *System) readHost() {
 		s.Mounts = inventory.HostTable(uint32(os.Getuid()), s.Policy, s.Mounts)
 		return
 	}
-	inv, err := inventory.Take(s.Policy)
+	inv, err := inventory.Take(s.Policy, inventory.Want{})
 	if err != nil {
 		s.NotSeen = append(s.NotSeen, "sessions and leftovers are not checked: "+err.Error())
 		return

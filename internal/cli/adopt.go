@@ -74,7 +74,7 @@ func adopt(cmd *cobra.Command, uids []uint32, apply bool) error {
 	if err != nil {
 		return hinted(err, `"gotmpns check" shows all that is wrong with the configuration`)
 	}
-	inv, err := inventory.Take(p)
+	inv, err := inventory.Take(p, inventory.Want{})
 	if err != nil {
 		return err
 	}

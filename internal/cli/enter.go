@@ -47,7 +47,7 @@ func enter(cmd *cobra.Command, name string, command []string, flags trialFlags) 
 		return err
 	}
 	cwd, _ := os.Getwd() // by its name: the directory itself may lie outside the view
-	inv, err := takeInventory(cmd)
+	inv, err := takeInventory(cmd, wantOf(u))
 	if err != nil {
 		return err
 	}

@@ -20,14 +20,14 @@ import (
 
 // takeInventory looks around: root sees everything, except in a container without
 // CAP_SYS_ADMIN, and other users their own processes; notes say what could not be known.
-func takeInventory(cmd *cobra.Command) (inventory.Inventory, error) {
+func takeInventory(cmd *cobra.Command, want inventory.Want) (inventory.Inventory, error) {
 	p, err := config.Load(config.DefaultPath)
 	if err != nil {
 		note(cmd.ErrOrStderr(), `the configuration cannot be used, so a base that it names is not known: "gotmpns check" says why`)
 		p = policy.Default()
 	}
 	if isRoot() {
-		inv, err := inventory.Take(p)
+		inv, err := inventory.Take(p, want)
 		if err == nil {
 			return inv, nil
 		}
@@ -104,4 +104,14 @@ func printable(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
+}
+
+// wantOf asks for what is one user's.
+func wantOf(u *user.User) inventory.Want {
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return inventory.Want{}
+	}
+	one := uint32(uid)
+	return inventory.Want{UID: &one}
 }

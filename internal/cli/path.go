@@ -119,19 +119,24 @@ func (l location) printPaths(out io.Writer) error {
 
 func locate(cmd *cobra.Command, name, file string) (location, error) {
 	own := name == ""
+	var want inventory.Want // with a file alone: it may be anybody's
 	if own {
 		var err error
 		if name, err = ownName(); err != nil {
 			return location{}, err
 		}
-	} else if _, err := account(name); err != nil {
-		return location{}, err
+	} else {
+		u, err := account(name)
+		if err != nil {
+			return location{}, err
+		}
+		want = wantOf(u)
 	}
 	if me, err := ownName(); !isRoot() && (err != nil || me != name) {
 		return location{}, needRoot("see where another user's files are")
 	}
 	namespace := inventory.Namespace() // before the inventory moves to the host's
-	inv, err := takeInventory(cmd)
+	inv, err := takeInventory(cmd, want)
 	if err != nil {
 		return location{}, err
 	}

@@ -131,7 +131,7 @@ func watchStatus(cmd *cobra.Command, name string, flags statusFlags) error {
 }
 
 func showStatus(cmd *cobra.Command, name string, flags statusFlags) error {
-	inv, err := takeInventory(cmd)
+	inv, err := takeInventory(cmd, inventory.Want{Usage: true})
 	if err != nil {
 		return err
 	}

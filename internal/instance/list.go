@@ -19,8 +19,10 @@ type Listed struct {
 }
 
 // List returns what is in a target's base, unverified, by uid. A target without
-// a base has no instances; the error says why there is none to be looked into.
-func (s *Store) List(target Target, configured string) ([]Listed, error) {
+// a base has no instances; the error says why there is none to be looked into. Only
+// those of the uids that are wanted are opened; what is in them is added up where usage
+// is asked for.
+func (s *Store) List(target Target, configured string, wanted func(uid uint32) bool, usage bool) ([]Listed, error) {
 	b, err := s.existingBase(target, configured)
 	if err != nil || b.dir == nil {
 		return nil, err
@@ -32,9 +34,15 @@ func (s *Store) List(target Target, configured string) ([]Listed, error) {
 	}
 	var list []Listed
 	for _, name := range names {
-		if _, ok := uidOf(name); ok {
-			list = append(list, s.describe(b, name))
+		uid, ok := uidOf(name)
+		if !ok || !wanted(uid) {
+			continue
 		}
+		l := s.describe(b, name)
+		if usage {
+			l.Usage = usageIn(b, name)
+		}
+		list = append(list, l)
 	}
 	return list, nil
 }
@@ -51,11 +59,16 @@ func (s *Store) describe(b base, name string) Listed {
 	} else {
 		l.User, _ = s.madeFor(b, l.Owner)
 	}
-	if dir, err := mountfd.ReadDir(b.dir, name); err == nil {
-		l.Usage = UsageOf(dir)
-		dir.Close()
-	}
 	return l
+}
+
+func usageIn(b base, name string) Usage {
+	dir, err := mountfd.ReadDir(b.dir, name)
+	if err != nil {
+		return Usage{}
+	}
+	defer dir.Close()
+	return UsageOf(dir)
 }
 
 // Usage is how much is in a directory.

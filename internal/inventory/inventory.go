@@ -88,10 +88,19 @@ type Instance struct {
 // TmpfsSource is the first column of /proc/mounts for a tmpfs of ours.
 const TmpfsSource = instance.TmpfsSource
 
+// Want says how much of an inventory is needed. The zero value has every user, and does
+// not look into their directories.
+type Want struct {
+	UID   *uint32 // of one user alone; nil: of all
+	Usage bool    // what is in the instances is added up, which reads them
+}
+
+func (w Want) wants(uid uint32) bool { return w.UID == nil || *w.UID == uid }
+
 // Take makes the inventory of the whole machine, as root, from the view of the
 // host. It binds the calling goroutine to its thread and moves that into the
 // namespace of pid 1 (see [view.Enter]).
-func Take(p policy.Policy) (Inventory, error) {
+func Take(p policy.Policy, want Want) (Inventory, error) {
 	v, err := view.Enter(os.Getpid())
 	if err != nil {
 		return Inventory{}, err
@@ -100,7 +109,10 @@ func Take(p policy.Policy) (Inventory, error) {
 	if err != nil {
 		return Inventory{}, err
 	}
-	t := taker{view: v, store: instance.NewStore(v, records), seen: map[string]bool{}, Inventory: Inventory{records: records}}
+	t := taker{
+		view: v, store: instance.NewStore(v, records), want: want, seen: map[string]bool{}, directory: map[string]bool{},
+		Inventory: Inventory{records: records},
+	}
 	if t.host, err = mounts.Read("/proc/thread-self"); err != nil {
 		return Inventory{}, err
 	}
@@ -112,7 +124,10 @@ func Take(p policy.Policy) (Inventory, error) {
 type taker struct {
 	view  *view.View
 	store *instance.Store
+	want  Want
 	seen  map[string]bool // devices of tmpfs that are listed
+	// directory has the paths of the instances that are directories.
+	directory map[string]bool
 	Inventory
 }
 
@@ -137,11 +152,12 @@ func (t *taker) directories(path, base string) {
 		return
 	}
 	t.strays(target)
-	list, err := t.store.List(target, base)
+	list, err := t.store.List(target, base, t.want.wants, t.want.Usage)
 	if err != nil {
 		return // no base to be looked into: "gotmpns check" says why
 	}
 	for _, l := range list {
+		t.directory[l.Path] = true
 		t.Instances = append(t.Instances, Instance{
 			User: l.User, UID: l.UID, Session: l.Session, Target: path, Kind: Directory,
 			Aside: l.Aside, Host: l.Path, Usage: l.Usage,
@@ -176,7 +192,7 @@ func (t *taker) tmpfs(s Session) {
 			found.Session = s.Name
 		}
 		var st unix.Statfs_t
-		if unix.Statfs(p.Reach, &st) == nil {
+		if t.want.Usage && unix.Statfs(p.Reach, &st) == nil {
 			found.Usage.Bytes = (st.Blocks - st.Bfree) * uint64(st.Bsize)
 		}
 		t.Instances = append(t.Instances, found)
@@ -212,7 +228,7 @@ func (t *taker) target(path string) (instance.Target, bool) {
 }
 
 func (t *taker) sessions() {
-	for _, r := range t.records.Sessions() {
+	for _, r := range t.recorded() {
 		if !r.Lives() {
 			t.Ended++
 			continue
@@ -230,6 +246,13 @@ func (t *taker) sessions() {
 			t.tmpfs(s)
 		}
 	}
+}
+
+func (t *taker) recorded() []state.Recorded {
+	if t.want.UID != nil {
+		return t.records.Living(*t.want.UID)
+	}
+	return t.records.Sessions()
 }
 
 // find finds the thread of the login process that has the session's namespace:
@@ -269,19 +292,10 @@ func (t *taker) place(s Session, target string) Place {
 	switch {
 	case m.FSType == "tmpfs" && m.Source == TmpfsSource && m.Root == "/":
 		p.Kind = Tmpfs
-	case t.isInstance(p.Host):
+	case t.directory[p.Host]:
 		p.Kind = Directory
 	}
 	return p
-}
-
-func (t *taker) isInstance(host string) bool {
-	for _, i := range t.Instances {
-		if i.Host == host && i.Kind == Directory {
-			return true
-		}
-	}
-	return false
 }
 
 // namespaceOf returns the number of a process's mount namespace, and 0 where

@@ -3,7 +3,9 @@ package registry
 import (
 	"os"
 	"slices"
+	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +20,7 @@ type Held struct {
 	mu      sync.Mutex
 	users   map[uint32][]*held
 	numbers map[uint64]uint32 // whose a namespace is, by its inode
+	looked  time.Duration     // of the thread that calls Release
 }
 
 // held is a namespace and what keeps it here.
@@ -141,12 +144,25 @@ func (h *Held) Count() (namespaces, users int) {
 // it: it holds no lock while it looks.
 func (h *Held) Release() []uint32 {
 	idle := h.idle()
+	h.looked = 0
 	if len(idle) == 0 {
 		return nil
 	}
+	began := time.Now()
 	found := residents(idle)
-	return h.release(idle, found)
+	h.looked = time.Since(began)
+	gone, left := h.release(idle, found)
+	// The kernel takes the mounts apart here, thousands of them perhaps, and waits for its
+	// own readers: no login may wait for that.
+	for _, n := range gone {
+		n.Close()
+	}
+	return left
 }
+
+// Looked is for how long the last [Held.Release] looked at processes; it is for the thread
+// that calls that.
+func (h *Held) Looked() time.Duration { return h.looked }
 
 // idle are the namespaces without a session whose resident has gone.
 func (h *Held) idle() map[mountfd.ID]*held {
@@ -172,17 +188,13 @@ func residents(idle map[mountfd.ID]*held) map[mountfd.ID]*resident {
 		return nil
 	}
 	for _, pid := range pids {
-		p, err := proc.Open(pid)
-		if err != nil {
+		id, err := proc.IdentityAt("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
+		if err != nil || idle[id] == nil || found[id] != nil {
 			continue
 		}
-		id, err := p.Identity("ns/mnt")
-		if err == nil && idle[id] != nil && found[id] == nil {
-			if r := newResident(p); r != nil {
-				found[id] = r
-			}
+		if r := residentIn(id, pid); r != nil {
+			found[id] = r
 		}
-		p.Close()
 		if len(found) == len(idle) {
 			break
 		}
@@ -190,7 +202,16 @@ func residents(idle map[mountfd.ID]*held) map[mountfd.ID]*resident {
 	return found
 }
 
-func newResident(p *proc.Process) *resident {
+// residentIn opens a process that was in a namespace a moment ago; nil where it has gone.
+func residentIn(id mountfd.ID, pid int) *resident {
+	p, err := proc.Open(pid)
+	if err != nil {
+		return nil
+	}
+	defer p.Close()
+	if now, err := p.Identity("ns/mnt"); err != nil || now != id {
+		return nil
+	}
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
 		return nil
@@ -217,10 +238,11 @@ func (r *resident) close() {
 	}
 }
 
-func (h *Held) release(idle map[mountfd.ID]*held, found map[mountfd.ID]*resident) []uint32 {
+// release takes out what nobody is in; gone is to be closed, and left are the users for whom
+// nothing is held any more.
+func (h *Held) release(idle map[mountfd.ID]*held, found map[mountfd.ID]*resident) (gone []*held, left []uint32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var left []uint32
 	for id, n := range idle {
 		n.resident.close()
 		n.resident = found[id]
@@ -229,14 +251,14 @@ func (h *Held) release(idle map[mountfd.ID]*held, found map[mountfd.ID]*resident
 			continue
 		}
 		delete(h.numbers, id.Inode)
-		n.Close()
+		gone = append(gone, n)
 		h.users[n.uid] = slices.DeleteFunc(h.users[n.uid], func(o *held) bool { return o == n })
 		if len(h.users[n.uid]) == 0 {
 			delete(h.users, n.uid)
 			left = append(left, n.uid)
 		}
 	}
-	return left
+	return gone, left
 }
 
 // Residents returns the pidfds of processes for whose end [Held.Release] is to be called

@@ -26,6 +26,8 @@ func wantCount(t *testing.T, h *Held, namespaces, users int) {
 func TestWhatIsHeldLastsUntilItsSessionsHaveEnded(t *testing.T) {
 	records, host := newRecords(t)
 	h := NewHeld()
+	_, err := proc.All() // the runtime's poller, which it starts, stays
+	must(t, err)
 	before := descriptors(t)
 	login := own(t)
 	h.Add(alice, open(t, login, "first"), "first")
@@ -161,7 +163,11 @@ func TestALoginThatJoinsWhileReleaseLooks(t *testing.T) {
 			idle := h.idle()
 			found := residents(idle)
 			c.joins(t, h, n)
-			if diff := cmp.Diff(c.left, h.release(idle, found)); diff != "" {
+			gone, left := h.release(idle, found)
+			for _, n := range gone {
+				must(t, n.Close())
+			}
+			if diff := cmp.Diff(c.left, left); diff != "" {
 				t.Error(diff)
 			}
 			wantCount(t, h, c.holding, min(c.holding, 1))
@@ -198,8 +204,8 @@ func TestWhereProcessesCannotBeListedEverythingStays(t *testing.T) {
 	h.Add(alice, open(t, login, "s"), "s")
 	login.End()
 	h.End(alice, "s")
-	if left := h.release(h.idle(), nil); len(left) != 0 {
-		t.Errorf("%v has nothing left", left)
+	if gone, left := h.release(h.idle(), nil); len(left) != 0 || len(gone) != 0 {
+		t.Errorf("%v has nothing left, %d namespaces have gone", left, len(gone))
 	}
 	wantCount(t, h, 1, 1)
 }

@@ -30,6 +30,7 @@ type variant struct {
 	title     string
 	namespace string // its namespace.conf; one file serves all stacks, so it is changed in between
 	private   bool   // /tmp has to be another directory afterwards
+	users     bool   // only in the part with many users
 }
 
 const (
@@ -39,7 +40,19 @@ const (
 	noinit  = "noinit"
 	worker  = "worker"
 	broker  = "broker"
+	tmpfs   = "tmpfs"
+	single  = "single"
+	logout  = "logout"
 )
+
+// configurations are the broker's variants with a file of their own.
+var configurations = map[string]string{
+	tmpfs:  "kind = \"tmpfs\"",
+	single: "scope = \"session\"",
+	logout: "cleanup = \"logout\"",
+}
+
+const configDirectory = "/etc/security"
 
 var variants = []variant{
 	{service: permit, title: "pam_permit"},
@@ -82,13 +95,21 @@ func newHost(build string) (*host, error) {
 		// No worker to fall back on: it is the broker that is measured.
 		broker: filepath.Join(build, "pam_gotmpns.so") + " worker=/nowhere",
 	}
+	for service, key := range configurations {
+		path := filepath.Join(configDirectory, "bench-"+service+".toml")
+		text := "[[private]]\ntarget = \"/tmp\"\n" + key + "\n"
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+		modules[service] = modules[broker] + " config=" + path
+	}
 	for service, module := range modules {
 		line := "session required " + module + "\n"
 		if err := os.WriteFile(filepath.Join(stacks, service), []byte(line), 0o644); err != nil {
 			return nil, err
 		}
 	}
-	return h, errors.Join(mountCgroups(), h.listen(), h.startBroker(filepath.Join(build, "gotmpns-full")))
+	return h, errors.Join(makeUsers(), mountCgroups(), h.listen(), h.startBroker(filepath.Join(build, "gotmpns-full")))
 }
 
 // listen is the system's log: who logs has to pay for it here as elsewhere.
@@ -131,13 +152,13 @@ func (h *host) addMounts(wanted int) (int, error) {
 }
 
 // login returns the microseconds of one open_session, by itself.
-func (h *host) login(v variant) (float64, error) {
+func (h *host) login(v variant, user string) (float64, error) {
 	if err := v.configure(); err != nil {
 		return 0, err
 	}
 	// What the kernel puts off when a namespace ends (RCU) is not the next sample's.
 	time.Sleep(2 * time.Millisecond)
-	return h.loginOnce(v)
+	return h.loginOf(v, user)
 }
 
 // configure makes the one file of pam_namespace this variant's.
@@ -148,8 +169,9 @@ func (v variant) configure() error {
 	return os.WriteFile(namespaceConf, []byte(v.namespace), 0o644)
 }
 
-func (h *host) loginOnce(v variant) (float64, error) {
-	out, err := h.run(v)
+// loginOf is a login of any user, with options of c/host.c.
+func (h *host) loginOf(v variant, user string, options ...string) (float64, error) {
+	out, err := h.run(v, user, options...)
 	if err != nil {
 		return 0, err
 	}
@@ -172,7 +194,7 @@ func (h *host) leftover(v variant) (l leftover, err error) {
 	if err := v.configure(); err != nil {
 		return l, err
 	}
-	out, err := h.run(v, "-l")
+	out, err := h.run(v, "alice", "-l")
 	if err != nil {
 		return l, err
 	}
@@ -182,9 +204,9 @@ func (h *host) leftover(v variant) (l leftover, err error) {
 	return l, nil
 }
 
-func (h *host) run(v variant, options ...string) (string, error) {
+func (h *host) run(v variant, user string, options ...string) (string, error) {
 	var complaint strings.Builder
-	command := exec.Command(h.program, append(options, stacks, v.service, "alice")...)
+	command := exec.Command(h.program, append(options, stacks, v.service, user)...)
 	command.Stderr = &complaint
 	out, err := command.Output()
 	if err != nil {

@@ -9,11 +9,13 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -22,7 +24,9 @@ import (
 type size struct{ mounts, rounds int }
 
 const (
-	warmRounds     = 3 // not counted: the first login makes the directories
+	warmRounds = 3 // not counted: the first login makes the directories
+	// How many users take turns, so that nobody's last session is still there.
+	turns          = 40
 	leftoverRounds = 25
 )
 
@@ -56,7 +60,7 @@ func run(output, include string, ssh bool) error {
 	if err != nil {
 		return err
 	}
-	r := report{machine: describeMachine()}
+	r, load := report{machine: describeMachine()}, loadAverage()
 	if r.before, err = h.weigh(); err != nil {
 		return err
 	}
@@ -64,17 +68,28 @@ func run(output, include string, ssh bool) error {
 	if r.starts, err = measureStarts(filepath.Join(filepath.Dir(self), "../gotmpns")); err != nil {
 		return err
 	}
-	for _, s := range []size{{20, 400}, {1000, 200}, {5000, 200}} {
+	if r.populated, r.deserted, err = h.measurePopulated(); err != nil {
+		return err
+	}
+	for _, s := range []size{{20, 150}, {1000, 80}, {5000, 80}} {
 		fmt.Fprintf(os.Stderr, "bench: %d mounts, %d logins of each kind\n", s.mounts, s.rounds)
 		mounts, err := h.addMounts(s.mounts)
 		if err != nil {
 			return err
 		}
 		c := column{mounts: mounts, rounds: s.rounds}
-		if c.times, err = h.measure(s.rounds); err != nil {
+		if c.times, err = h.measure(s.rounds, r.columns == nil); err != nil {
+			return err
+		}
+		if c.second, c.ends, err = h.measureSecond(); err != nil {
 			return err
 		}
 		r.columns = append(r.columns, c)
+		if s.mounts == logoutMounts {
+			if r.logout, err = h.measureLogout(); err != nil {
+				return err
+			}
+		}
 		if r.left == nil {
 			if r.left, err = h.leftovers(leftoverRounds); err != nil {
 				return err
@@ -82,7 +97,10 @@ func run(output, include string, ssh bool) error {
 			if r.crowded, err = h.crowds(); err != nil {
 				return err
 			}
-			if r.storms, err = h.storms(); err != nil {
+			if r.storms, err = h.storms(func(v variant) (storm, error) { return h.measureStorm(v, stormLogins) }); err != nil {
+				return err
+			}
+			if r.again, err = h.storms(h.measureAgain); err != nil {
 				return err
 			}
 		}
@@ -98,20 +116,26 @@ func run(output, include string, ssh bool) error {
 		}
 		r.ssh = string(part)
 	}
+	r.machine = append(r.machine, fmt.Sprintf("| load average when it began, and when it ended | %s; %s |", load, loadAverage()))
 	text := r.String()
 	fmt.Print(text)
 	if output == "" {
 		return nil
 	}
-	return os.WriteFile(output, []byte(text), 0o644)
+	plot := strings.TrimSuffix(output, ".md") + ".svg"
+	return errors.Join(os.WriteFile(output, []byte(text), 0o644), os.WriteFile(plot, []byte(r.plot()), 0o644))
 }
 
-// measure returns the microseconds of every login, by variant.
-func (h *host) measure(rounds int) (map[string][]float64, error) {
-	times := map[string][]float64{}
-	for round := -warmRounds; round < rounds; round++ {
+// measure returns the microseconds of every first login, by variant; fresh says that the
+// users have no directories yet.
+func (h *host) measure(rounds int, fresh bool) (map[string][]float64, error) {
+	times, warm := map[string][]float64{}, warmRounds
+	if fresh {
+		warm = turns
+	}
+	for round := -warm; round < rounds; round++ {
 		for _, i := range rand.Perm(len(variants)) {
-			took, err := h.login(variants[i])
+			took, err := h.login(variants[i], userName((round+turns)%turns))
 			if err != nil {
 				return nil, err
 			}
@@ -152,11 +176,11 @@ func (h *host) crowds() (map[string]crowded, error) {
 	return all, nil
 }
 
-func (h *host) storms() (map[string]storm, error) {
+func (h *host) storms(measure func(variant) (storm, error)) (map[string]storm, error) {
 	all := map[string]storm{}
 	for _, v := range variants {
 		fmt.Fprintf(os.Stderr, "bench: a storm of %d logins by %s\n", stormLogins, v.title)
-		s, err := h.measureStorm(v, stormLogins)
+		s, err := measure(v)
 		if err != nil {
 			return nil, err
 		}

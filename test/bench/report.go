@@ -14,20 +14,26 @@ import (
 type column struct {
 	mounts, rounds int
 	times          map[string][]float64
+	second         map[string][]float64 // while another session of the user is open
+	ends           map[string][]float64 // the end of such a session's process
 }
 
 func (c column) median(service string) float64 { return quantile(c.times[service], 0.5) }
 
 type report struct {
-	machine []string
-	columns []column
-	left    map[string]leftover
-	crowded map[string]crowded
-	storms  map[string]storm
-	before  weight
-	after   weight
-	ssh     string                          // the part of a whole system, ready
-	starts  map[string]map[string][]float64 // by user and starter
+	machine   []string
+	columns   []column
+	left      map[string]leftover
+	crowded   map[string]crowded
+	storms    map[string]storm
+	again     map[string]storm // in which each user logs in three times
+	logout    float64          // milliseconds of the broker
+	populated []populated
+	deserted  weight // of the broker, when all of these sessions have ended
+	before    weight
+	after     weight
+	ssh       string                          // the part of a whole system, ready
+	starts    map[string]map[string][]float64 // by user and starter
 }
 
 // What the module has to reach, and how far apart two medians may be and still
@@ -67,6 +73,13 @@ func describeMachine() []string {
 	}
 }
 
+// loadAverage is that of the last minute (proc_loadavg(5)).
+func loadAverage() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	now, _, _ := strings.Cut(string(text), " ")
+	return now
+}
+
 // valueIn returns what stands behind the first such key in a file of KEY SEPARATOR VALUE.
 func valueIn(file, key, separator string) string {
 	text, _ := os.ReadFile(file)
@@ -94,12 +107,16 @@ func (r report) String() string {
 	fmt.Fprintf(&b, "\n| | |\n|---|---|\n%s\n", strings.Join(r.machine, "\n"))
 	r.writeTimes(&b)
 	r.writeRatios(&b)
+	b.WriteString("\n![Time of a login over mounts, and over sessions](benchmarks.svg)\n")
+	r.writeSecond(&b)
+	r.writePopulated(&b)
 	r.writeLeft(&b)
 	r.writeStorm(&b)
 	r.writeCrowded(&b)
 	b.WriteString(r.ssh)
 	r.writeStarts(&b)
 	r.writeTargets(&b)
+	fmt.Fprint(&b, growth)
 	fmt.Fprint(&b, method)
 	return b.String()
 }
@@ -168,14 +185,15 @@ func (r report) writeLeft(b *strings.Builder) {
 }
 
 func (r report) writeCrowded(b *strings.Builder) {
-	fmt.Fprintf(b, "\n## %d sessions at once\n\nOpened by %d clients at the same time, and kept. The time of a mount(2) on the host, "+
-		"which the kernel\npasses on to every session, in microseconds; and kernel memory (Slab) for each session.\n\n"+
-		"| | logins per second | mount(2) with none | with %d | with %d | KiB for each |\n|---|---:|---:|---:|---:|---:|\n",
-		crowd, clients, fewer, crowd)
+	fmt.Fprintf(b, "\n## %d sessions at once\n\nOf %d users, opened by %d clients at the same time, and kept. The time of a mount(2) on the host, "+
+		"which the kernel\npasses on to every namespace, in microseconds; the mounts that the kernel keeps for each session; and its memory (Slab), "+
+		"which other\nprograms change as well.\n\n"+
+		"| | logins per second | mount(2) with none | with %d | with %d | mounts for each | KiB for each |\n|---|---:|---:|---:|---:|---:|---:|\n",
+		crowd, crowdUsers, clients, fewer, crowd)
 	for _, v := range variants {
 		c := r.crowded[v.service]
-		fmt.Fprintf(b, "| %s | %.0f | %.0f | %.0f | %.0f | %.1f |\n",
-			v.title, c.perSecond, c.mount[0], c.mount[fewer], c.mount[crowd], c.slab)
+		fmt.Fprintf(b, "| %s | %.0f | %.0f | %.0f | %.0f | %.1f | %.1f |\n",
+			v.title, c.perSecond, c.mount[0], c.mount[fewer], c.mount[crowd], c.copies, c.slab)
 	}
 }
 
@@ -197,6 +215,7 @@ func (r report) writeTargets(b *strings.Builder) {
 	fmt.Fprintf(b, "| worker: from %d to %d mounts it grows no more than the floor (%.0f%% are noise) | %.0f µs, the floor %.0f: %.2f times | %s |\n",
 		few.mounts, many.mounts, (growthLimit-1)*100, r.growth(worker), r.growth(floor), growthRatio,
 		verdict[growthRatio <= growthLimit])
+	r.writeManyTargets(b, verdict)
 	root, plain := r.startRatio("root"), r.startRatio("alice")
 	fmt.Fprintf(b, "| `gotmpns run` starts in at most %.0f times the time of bwrap | root %.2f times, a plain user %.2f | %s |\n",
 		startLimit, root, plain, verdict[max(root, plain) <= startLimit])
@@ -233,7 +252,8 @@ unshare and bwrap. Written by
     make bench
 
 which takes some ten minutes and needs root; nothing of it is edited by hand. The figures are this
-machine's; the ratios carry over better.
+machine's; the ratios carry over better. The load has the benchmark's own
+processes in it, the part by ssh first of all, which runs before the rest.
 `
 
 const method = `

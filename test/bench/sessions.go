@@ -19,7 +19,8 @@ import (
 const (
 	crowd      = 1000
 	fewer      = 100
-	clients    = 8 // who log in at the same time, each one after the other
+	crowdUsers = 100 // whose sessions they are
+	clients    = 8   // who log in at the same time, each one after the other
 	mountsEach = 101
 )
 
@@ -28,6 +29,7 @@ type crowded struct {
 	perSecond float64         // logins, by all clients together
 	mount     map[int]float64 // microseconds of a mount(2) on the host, by living sessions
 	slab      float64         // KiB of kernel memory for each session
+	copies    float64         // mounts that the kernel keeps for each session
 }
 
 // session is a login process that stays.
@@ -63,8 +65,39 @@ func (h *host) measureCrowd(v variant) (c crowded, err error) {
 		began = time.Now()
 	}
 	after, err := slab()
+	if err != nil {
+		return c, err
+	}
 	c.slab = float64(after-before) / crowd
+	c.copies, err = copies(open)
 	return c, err
+}
+
+// copies counts the mounts in the namespaces of sessions, each namespace once, for each
+// session. What else runs on the machine does not change it, as it does the memory.
+func copies(open []session) (float64, error) {
+	host, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return 0, err
+	}
+	seen, mounts := map[string]bool{host: true}, 0
+	for _, s := range open {
+		directory := filepath.Join("/proc", strconv.Itoa(s.process.Process.Pid))
+		namespace, err := os.Readlink(directory + "/ns/mnt")
+		if err != nil {
+			return 0, err
+		}
+		if seen[namespace] {
+			continue
+		}
+		seen[namespace] = true
+		table, err := os.ReadFile(directory + "/mountinfo")
+		if err != nil {
+			return 0, err
+		}
+		mounts += strings.Count(string(table), "\n")
+	}
+	return float64(mounts) / float64(len(open)), nil
 }
 
 func (h *host) openMany(v variant, n int) (open []session, err error) {
@@ -78,7 +111,7 @@ func (h *host) openMany(v variant, n int) (open []session, err error) {
 		go func() {
 			defer wg.Done()
 			for i := client; i < n; i += clients {
-				s, one := h.keep(v)
+				s, _, one := h.keep(v, userName(i%crowdUsers))
 				mu.Lock()
 				if one == nil {
 					open = append(open, s)
@@ -92,25 +125,28 @@ func (h *host) openMany(v variant, n int) (open []session, err error) {
 	return open, err
 }
 
-// keep opens a session and returns when it is open.
-func (h *host) keep(v variant) (s session, err error) {
-	s.process = exec.Command(h.program, "-k", stacks, v.service, "alice")
+// keep opens a session and returns when it is open, with the microseconds that it took.
+func (h *host) keep(v variant, user string) (s session, took float64, err error) {
+	s.process = exec.Command(h.program, "-k", stacks, v.service, user)
 	s.process.Stderr = os.Stderr
 	out, err := s.process.StdoutPipe()
 	if err != nil {
-		return s, err
+		return s, 0, err
 	}
 	if s.stdin, err = s.process.StdinPipe(); err != nil {
-		return s, err
+		return s, 0, err
 	}
 	if err := s.process.Start(); err != nil {
-		return s, err
+		return s, 0, err
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return s, fmt.Errorf("%s said %q: %w", v.service, line, err)
+	if err == nil {
+		_, err = fmt.Sscan(line, &took)
 	}
-	return s, nil
+	if err != nil {
+		return s, 0, fmt.Errorf("%s said %q: %w", v.service, line, err)
+	}
+	return s, took, nil
 }
 
 func end(open []session) error {

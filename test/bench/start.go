@@ -25,7 +25,7 @@ const (
 )
 
 const (
-	startRounds = 200
+	startRounds = 100
 	startLimit  = 2.0 // of bwrap's time
 	plainUID    = 1000
 	installed   = "/usr/local/bin/gotmpns"
@@ -41,7 +41,7 @@ func starters(user string) []starter {
 		options = "--user --map-root-user --mount"
 	}
 	return []starter{
-		{bare, "nothing but the program", []string{"true"}},
+		{bare, "only the program", []string{"true"}},
 		{unshare, "`unshare " + options + "`, sh and mount", append(append([]string{"unshare"}, strings.Fields(options)...), "sh", "-c", byHand)},
 		{bubblewrap, "`bwrap`", strings.Fields("bwrap --dev-bind / / --tmpfs /mnt --bind /usr/bin/dash /usr/bin/bash true")},
 		{ours, "`gotmpns run`", strings.Fields(installed + " run --tmpfs /mnt --bind /usr/bin/dash:/usr/bin/bash -- true")},
