@@ -98,4 +98,16 @@ func TestTheCacheKeepsWhatHasSettled(t *testing.T) {
 	if !c.trusted {
 		t.Error("nothing is ever kept")
 	}
+	for what, change := range map[string]func() error{
+		"a file":    func() error { return os.WriteFile(path, []byte("propagation = \"slave\"\n"), 0o644) },
+		"a drop-in": func() error { put(t, filepath.Dir(path)+"/gotmpns.d/50.toml", ""); return nil },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		if isUnchanged(c.seen) {
+			t.Errorf("%s that changes what is kept is not noticed", what)
+		}
+		c.seen = loaderFor(path).stamps(path)
+	}
 }
