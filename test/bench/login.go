@@ -30,7 +30,6 @@ type variant struct {
 	title     string
 	namespace string // its namespace.conf; one file serves all stacks, so it is changed in between
 	private   bool   // /tmp has to be another directory afterwards
-	users     bool   // only in the part with many users
 }
 
 const (
