@@ -104,11 +104,14 @@ func (j *journal) sample(took time.Duration) {
 func reason(err error) string {
 	var mistakes *config.Errors
 	var unfit *plan.Error
+	var held *plan.HeldError
 	switch {
 	case errors.As(err, &mistakes):
 		return "configuration"
 	case errors.As(err, &unfit):
 		return "target"
+	case errors.As(err, &held):
+		return "process"
 	case errors.Is(err, exchange.ErrInternal):
 		return "internal"
 	}

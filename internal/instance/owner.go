@@ -1,10 +1,14 @@
 package instance
 
 import (
+	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/moby/sys/mountinfo"
 
 	"gotmpns/internal/mountfd"
 )
@@ -45,6 +49,55 @@ func (s *Store) unmarkedOwner(tree mountfd.Tree, place *os.File, target Target, 
 	defer b.dir.Close()
 	info, err := mountfd.Peek(place)
 	return uid, err == nil && isFile(b.dir, name, info.ID)
+}
+
+// InTable says whose instances a tree has anywhere: [NoUID] for one whose user cannot be
+// told. It goes by the mount table, so that also what something else covers is found.
+func InTable(tree mountfd.Tree) ([]uint32, error) {
+	table, err := os.Open(tree.Table)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read a mount table: %w", err)
+	}
+	defer table.Close()
+	var owners []uint32
+	_, err = mountinfo.GetMountsFromReader(table, func(m *mountinfo.Info) (skip, stop bool) {
+		if uid, ours := ownerOf(tree, m); ours && !slices.Contains(owners, uid) {
+			owners = append(owners, uid)
+		}
+		return true, false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", tree.Table, err)
+	}
+	return owners, nil
+}
+
+// ownerOf judges a line of a mount table. Only root can make such a mount, or give a tmpfs
+// that name, in a namespace of the host's.
+func ownerOf(tree mountfd.Tree, m *mountinfo.Info) (uid uint32, ours bool) {
+	directory, name := path.Split(strings.TrimSuffix(m.Root, "//deleted"))
+	switch {
+	case strings.HasPrefix(path.Base(directory), prefix):
+		if uid, named := uidOf(name); named {
+			return uid, true
+		}
+		return NoUID, true
+	case m.FSType == "tmpfs" && m.Source == TmpfsSource:
+		return ownerOfTmpfs(tree, m.Mountpoint), true
+	}
+	return 0, false
+}
+
+func ownerOfTmpfs(tree mountfd.Tree, path string) uint32 {
+	place, err := tree.Open(path)
+	if err != nil {
+		return NoUID // a user's own file system covers it
+	}
+	defer place.Close()
+	if uid, marked := MarkedFor(mountfd.Mark(place)); marked {
+		return uid
+	}
+	return NoUID
 }
 
 // uidOf takes the uid from an instance's name, of a session's or set aside

@@ -3,6 +3,7 @@ package instance
 import (
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,6 +142,47 @@ func TestWhoseAMountedInstanceIs(t *testing.T) {
 			uid, found := store.OwnerOf(store.view.Host, place, target, "")
 			if found != (c.want >= 0) || found && int64(uid) != c.want {
 				t.Errorf("it is %d's, %v; want %d", uid, found, c.want)
+			}
+		})
+	}
+}
+
+// Whose instances a mount table shows, wherever they are and whatever lies over them.
+func TestWhoseInstancesATableShows(t *testing.T) {
+	for name, c := range map[string]struct {
+		tmpfs bool
+		after func(t *testing.T, instance, mounted string)
+		want  []uint32
+	}{
+		"none":                       {want: nil, after: func(t *testing.T, _, mounted string) { must(t, unix.Unmount(mounted, 0)) }},
+		"a directory":                {want: []uint32{1000}},
+		"one that was removed":       {want: []uint32{1000}, after: remove},
+		"one whose base was removed": {want: []uint32{1000}, after: removeBase},
+		"one that was set aside":     {want: []uint32{1000}, after: rename("1000.old-01234567")},
+		"one below something else":   {want: []uint32{1000}, after: covered},
+		"a tmpfs":                    {tmpfs: true, want: []uint32{1001}},
+		"a tmpfs below another":      {tmpfs: true, want: []uint32{NoUID}, after: covered},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := newTarget(t)
+			instance, mounted := first(t, dir), dir+"/.mounted"
+			store, target := newStore(t, dir)
+			if c.tmpfs {
+				must(t, os.Mkdir(mounted, 0o700))
+				place, err := store.view.Host.Open(mounted)
+				must(t, err)
+				mount := newTmpfs(t, store, target, bob)
+				must(t, mountfd.Attach(mount, place), mount.Close(), place.Close())
+				t.Cleanup(func() { _ = unix.Unmount(mounted, unix.MNT_DETACH) })
+			} else {
+				mountOn(t, instance, mounted, "", unix.MS_BIND)
+			}
+			if c.after != nil {
+				c.after(t, instance, mounted)
+			}
+			owners, err := InTable(store.view.Host)
+			if err != nil || !slices.Equal(owners, c.want) {
+				t.Errorf("%v, %v; want %v", owners, err, c.want)
 			}
 		})
 	}

@@ -8,8 +8,9 @@
 // A session gets a mount namespace in one of three ways. It joins one that an earlier
 // session of the user made by the same plan (the plan's key says what is the same).
 // Or one is made for it, as a copy of the host's namespace. Or, where the login process
-// comes from a namespace that is neither the host's nor a session's, such as that of a
-// sandboxed service, as a copy of that.
+// comes from a namespace that is neither the host's nor another user's, such as that of a
+// sandboxed service, as a copy of that. What another user has is never copied: it may
+// show what nobody here looks for.
 //
 // There are two readings of a target. Host is what pid 1 sees there. Caller is
 // what the login process sees, which may be a private directory already: the
@@ -41,7 +42,8 @@ type Origin int
 // The origins.
 const (
 	FromHost      Origin = iota
-	FromSession          // of a user whose session it is in
+	FromOwn              // of a session of this user's
+	FromOthers           // of another user's session, or of what is left of one
 	FromElsewhere        // a service's own, a container's, one that root made
 )
 
@@ -64,6 +66,7 @@ type Namespace struct {
 	Session string // the name of that session's record
 	PID     int    // of its login process
 	Key     string // of the plan that it was made by
+	Unfit   bool   // it was looked at, and does not show any more what it was made with
 }
 
 // Cwd is the working directory of the login process.
@@ -132,6 +135,19 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("cannot make %s private: %s", e.Target, e.Reason) }
 
+// HeldError says that the login process itself has a session of another user open. A
+// process has one mount namespace: that session would become this user's, or this user
+// would be in that one's directories.
+type HeldError struct{ By string }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("cannot open a session in this process: it has a session of %s open, and a process has one mount namespace; "+
+		"start it in another process, or, for a server that serves several users in one process, add its service to exempt", e.By)
+}
+
+// inHost ends the outcome of a session that leaves the namespace it comes from.
+const inHost = ", in the host's mount namespace"
+
 // Exempt makes the plan for an exempt user, and says whether this is one: no
 // place has to be looked at for it.
 func Exempt(p policy.Policy, f Facts) (Plan, bool) {
@@ -143,28 +159,27 @@ func Exempt(p policy.Policy, f Facts) (Plan, bool) {
 
 // returnToHost is for an exempt user who is to be in the host's namespace and comes from
 // somebody's session.
-func (p *Plan) returnToHost(policy policy.Policy, f Facts) {
+func (p *Plan) returnToHost(policy policy.Policy, f Facts) error {
 	chosen := choose(policy, f)
 	chosen.private, chosen.bind = nil, nil
 	switch {
-	case f.Origin != FromSession:
-		return
+	case f.Origin != FromOwn && f.Origin != FromOthers:
+		return nil
 	case f.Holds != "":
-		p.remark("the session stays where it is: the same process has a session of %s open", f.Holds)
-		return
-	case !f.keepsHostView(chosen):
-		f.Cwd.Refused = "the host has no such directory"
+		return &HeldError{f.Holds}
 	}
 	p.Steps = []Step{Return{}}
+	f.Origin = FromOthers // the host's view it is, wherever the login process is
 	p.cwd(f, chosen)
-	p.Outcome += ", in the host's mount namespace"
+	p.Outcome += inHost
+	return nil
 }
 
 // Make makes the plan for one login.
 func Make(p policy.Policy, f Facts) (Plan, error) {
 	if plan, exempt := Exempt(p, f); exempt {
 		if p.ExemptView == policy.HostView {
-			plan.returnToHost(p, f)
+			return plan, plan.returnToHost(p, f)
 		}
 		return plan, nil
 	}
@@ -172,14 +187,11 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 	plan.remarkUnknown(f)
 	chosen := choose(p, f)
 	switch {
-	case chosen.isInPlace():
+	case f.Origin != FromOthers && chosen.isInPlace():
 		plan.Outcome = chosen.outcome(nil)
 		return plan, nil
 	case f.Holds != "":
-		// Its open session would become the other user's.
-		plan.Outcome = "skipped: this process has a session of " + f.Holds + " open"
-		plan.remark("the session stays where it is, without a private directory: the same process has a session of %s open, and has one mount namespace for both", f.Holds)
-		return plan, nil
+		return Plan{}, &HeldError{f.Holds}
 	}
 	if err := chosen.check(p.Propagation); err != nil {
 		return Plan{}, err
@@ -189,6 +201,9 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 	if len(chosen.targets()) == 0 && f.keepsHostView(chosen) {
 		plan.Steps = append([]Step{Return{}}, plan.Steps...)
 		plan.Outcome = chosen.outcome(nil)
+		if len(chosen.detach) == 0 {
+			plan.Outcome += inHost
+		}
 		return plan, nil
 	}
 	plan.settle(f, chosen)
@@ -213,13 +228,20 @@ func (p *Plan) settle(f Facts, c choice) {
 
 // join takes the namespace that was made by the same steps, or says why there is none.
 func (p *Plan) join(f Facts, key string) (own string) {
+	unfit := false
 	for _, n := range f.Joinable {
-		if n.Key == key {
+		switch {
+		case n.Key == key && n.Unfit:
+			unfit = true
+		case n.Key == key:
 			p.Steps = []Step{Join{Session: n.Session, User: f.Subject.User, PID: n.PID, Shows: p.Shows()}}
 			return ""
 		}
 	}
-	if len(f.Joinable) == 0 {
+	switch {
+	case unfit:
+		return "what the user's other sessions see has changed since they began"
+	case len(f.Joinable) == 0:
 		return "the first session"
 	}
 	return "the other sessions were made by another configuration, group, service or state of the host"
@@ -277,7 +299,10 @@ func (p *Plan) create(f Facts, c choice) {
 // keepsHostView says that the session's namespace can be the host's or a copy of it,
 // and need not be one of the login process's.
 func (f Facts) keepsHostView(c choice) bool {
-	if f.Origin == FromElsewhere {
+	switch f.Origin {
+	case FromOthers:
+		return true
+	case FromElsewhere:
 		return false
 	}
 	return f.Cwd.OnHost || f.Cwd.Refused != "" || f.Cwd.Path == "" || c.hides(f.Cwd.Path) != ""
@@ -445,6 +470,9 @@ func (p *Plan) cwd(f Facts, c choice) {
 	case f.Cwd.Refused != "":
 		p.Steps = append(p.Steps, Chdir{Path: "/"})
 		p.remark("the session starts in /, not in %s: %s", f.Cwd.Path, f.Cwd.Refused)
+	case f.Origin == FromOthers && !f.Cwd.OnHost && f.Cwd.Path != "":
+		p.Steps = append(p.Steps, Chdir{Path: "/"})
+		p.remark("the session starts in /, not in %s: the host has no such directory", f.Cwd.Path)
 	}
 }
 

@@ -115,17 +115,22 @@ func situations(t *testing.T) map[string]situation {
 		"shared-is-asked-for":      {propagation(policy.Shared), Facts{Subject: alice, Places: tmp(directory(mountPoint))}},
 		"x11-is-shared":            {policy.Default(), Facts{Subject: alice, Places: tmp(directory(shares(".X11-unix", ".ICE-unix")))}},
 		"the-same-user-again":      {policy.Default(), Facts{Subject: alice, Places: tmp(directory(own))}},
-		"from-another-user":        {policy.Default(), Facts{Subject: alice, Origin: FromSession, Places: tmp(directory(others)), Cwd: Cwd{Path: "/tmp/hers"}}},
-		"from-another-user-shared": {policy.Default(), Facts{Subject: alice, Origin: FromSession, Places: tmp(directory(others, mountPoint))}},
-		"from-a-place-that-only-another-session-has": {policy.Default(), Facts{Subject: alice, Origin: FromSession, Places: tmp(directory(others)),
+		"from-another-user":        {policy.Default(), Facts{Subject: alice, Origin: FromOthers, Places: tmp(directory(others)), Cwd: Cwd{Path: "/tmp/hers"}}},
+		"from-another-user-shared": {policy.Default(), Facts{Subject: alice, Origin: FromOthers, Places: tmp(directory(others, mountPoint))}},
+		"from-a-place-that-only-another-session-has": {policy.Default(), Facts{Subject: alice, Origin: FromOthers, Places: tmp(directory(others)),
 			Cwd: Cwd{Path: "/mnt/hers"}}},
+		"from-a-place-that-only-an-own-session-has": {policy.Default(), Facts{Subject: alice, Origin: FromOwn, HostShared: true,
+			Places: tmp(directory(func(p *Place) { p.Caller = Others })), Cwd: Cwd{Path: "/mnt/own"}}},
+		"from-another-user-whose-directory-is-covered": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t, "bob") })),
+			Facts{Subject: alice, Origin: FromOthers, Places: tmp(directory()), Cwd: Cwd{Path: "/", OnHost: true}}},
+		"join-none-that-has-changed": {policy.Default(), Facts{Subject: alice, HostShared: true, Places: tmp(directory()), Joinable: []Namespace{
+			{Session: "1000/1234-5-6", PID: 1234, Unfit: true, Key: key(t, policy.Default(), tmp(directory()))}}}},
 		"from-a-sandbox": {policy.Default(), Facts{Subject: alice, Origin: FromElsewhere, HostShared: true, Places: tmp(directory()), Cwd: Cwd{Path: "/", OnHost: true}}},
-		"from-a-users-own-file-system": {policy.Default(), Facts{Subject: alice, Origin: FromSession, HostShared: true, Places: tmp(directory(others)),
+		"from-a-users-own-file-system": {policy.Default(), Facts{Subject: alice, Origin: FromOthers, HostShared: true, Places: tmp(directory(others)),
 			Cwd: Cwd{Path: "/home/bob/mnt", Refused: "a user's own file system (FUSE) is mounted there"}}},
-		"a-process-that-holds-another-session": {policy.Default(), Facts{Subject: alice, Origin: FromSession, Holds: "bob", Places: tmp(directory(others))}},
 		"join": {policy.Default(), Facts{Subject: alice, HostShared: true, Places: tmp(directory(shares(".X11-unix"))), Joinable: []Namespace{
 			{Session: "1000/9-9-9", PID: 9, Key: "made by another plan"}, {Session: "1000/1234-5-6", PID: 1234, Key: key(t, policy.Default(), tmp(directory(shares(".X11-unix"))))}}}},
-		"join-from-another-user-below-a-target": {policy.Default(), Facts{Subject: alice, Origin: FromSession, HostShared: true, Places: tmp(directory(others)),
+		"join-from-another-user-below-a-target": {policy.Default(), Facts{Subject: alice, Origin: FromOthers, HostShared: true, Places: tmp(directory(others)),
 			Cwd: Cwd{Path: "/tmp/hers"}, Joinable: []Namespace{{Session: "1000/1234-5-6", PID: 1234, Key: key(t, policy.Default(), tmp(directory()))}}}},
 		"x-server-started-since": {policy.Default(), Facts{Subject: alice, HostShared: true, Places: tmp(directory(shares(".X11-unix"))), Joinable: []Namespace{
 			{Session: "1000/1234-5-6", PID: 1234, Key: key(t, policy.Default(), tmp(directory()))}}}},
@@ -137,7 +142,7 @@ func situations(t *testing.T) map[string]situation {
 		"not-for-this-user": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t, "bob") })),
 			Facts{Subject: alice, Places: tmp(directory())}},
 		"not-for-this-user-from-another": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t, "bob") })),
-			Facts{Subject: alice, Origin: FromSession, Places: tmp(directory(others)), Cwd: Cwd{Path: "/tmp"}}},
+			Facts{Subject: alice, Origin: FromOthers, Places: tmp(directory(others)), Cwd: Cwd{Path: "/tmp"}}},
 		"for-nobody": {privates(target("/tmp", func(p *policy.Private) { p.For = rules(t) })),
 			Facts{Subject: alice, Places: tmp(directory())}},
 		"a-tmpfs-of-the-session": {privates(target("/tmp", func(p *policy.Private) {
@@ -331,5 +336,34 @@ func TestWhatCannotBe(t *testing.T) {
 				t.Errorf("root: %v, %v", plan, err)
 			}
 		})
+	}
+}
+
+// Nobody is let in on another user's directory, and nobody's open session is moved, also
+// not for somebody exempt who has to be on the host.
+func TestAProcessThatHoldsAnothersSession(t *testing.T) {
+	host, bobs := policy.Default(), policy.Default()
+	host.ExemptView = policy.HostView
+	bobs.Private = []policy.Private{target("/tmp", func(p *policy.Private) { p.For = rules(t, "bob") })}
+	for name, c := range map[string]struct {
+		policy  policy.Policy
+		subject policy.Subject
+		place   Place
+		refused bool
+	}{
+		"a user":                      {policy.Default(), alice, directory(others), true},
+		"a user without directories":  {bobs, alice, directory(others), true},
+		"one that sees nothing of it": {policy.Default(), alice, directory(), true},
+		"root, who may be anywhere":   {policy.Default(), root, directory(others), false},
+		"root, who is to be outside":  {host, root, directory(others), true},
+	} {
+		plan, err := Make(c.policy, Facts{Subject: c.subject, Origin: FromOthers, Holds: "bob", Places: map[string]Place{"/tmp": c.place}})
+		var held *HeldError
+		if errors.As(err, &held) != c.refused || len(plan.Steps) > 0 {
+			t.Errorf("%s: %v, %v", name, plan, err)
+		}
+		if c.refused && !(strings.Contains(err.Error(), "a session of bob open") && strings.Contains(err.Error(), "add its service to exempt")) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 
+	"gotmpns/internal/instance"
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/plan"
 )
@@ -11,24 +12,50 @@ import (
 // This file is about the login process: where it comes from, what it holds, and what
 // becomes of its working directory.
 
-// origin says which namespace the login process is in.
+// origin says which namespace the login process is in. What bears the mark of another
+// user is that user's, whether or not a session is recorded for it: a session ends, and
+// leaves processes behind.
 func (l *login) origin() plan.Origin {
-	if l.view.InHost {
+	switch {
+	case l.view.InHost:
 		return plan.FromHost
-	}
-	if !l.view.OfInit {
+	case !l.view.OfInit:
 		return plan.FromElsewhere
+	case l.observer.isAnothers():
+		return plan.FromOthers
+	case l.isInSessionOf(l.request.UID):
+		return plan.FromOwn
 	}
-	users := []uint32{l.request.UID}
-	for uid := range l.observer.strayed {
-		users = append(users, uid)
-	}
-	for _, uid := range users {
-		if l.isInSessionOf(uid) {
-			return plan.FromSession
-		}
+	l.observer.lookAtTable()
+	if len(l.observer.strayed) > 0 {
+		return plan.FromOthers
 	}
 	return plan.FromElsewhere
+}
+
+// isAnothers says that another user's own instance was seen. Those that several users
+// share tell nothing.
+func (o *observer) isAnothers() bool {
+	for uid := range o.strayed {
+		if uid != instance.NoUID {
+			return true
+		}
+	}
+	return false
+}
+
+// lookAtTable looks for instances of others at any path, such as at a target that the
+// configuration had when their session began, or below what a user has mounted over it.
+func (o *observer) lookAtTable() {
+	owners, err := instance.InTable(o.view.Caller)
+	if err != nil {
+		owners = []uint32{instance.NoUID} // it cannot be told, so it may be anybody's
+	}
+	for _, uid := range owners {
+		if uid != o.uid {
+			o.strayed[uid] = true
+		}
+	}
 }
 
 // isInSessionOf compares with the namespaces of one user's sessions.

@@ -87,7 +87,9 @@ func (l *login) tryToJoin(facts *plan.Facts) (p plan.Plan, done bool, err error)
 		if joined || err != nil {
 			return p, true, err
 		}
-		facts.Joinable = slices.DeleteFunc(facts.Joinable, func(n plan.Namespace) bool { return n.Session == join.Session })
+		for i := range facts.Joinable {
+			facts.Joinable[i].Unfit = facts.Joinable[i].Unfit || facts.Joinable[i].Session == join.Session
+		}
 	}
 }
 

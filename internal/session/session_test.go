@@ -160,6 +160,16 @@ func TestWhereALoginProcessComesFrom(t *testing.T) {
 	bare := process.Stay(t, "", "unshare", "--mount")
 	m.record(bob, bare, "")
 
+	// What is left of a session of bob's where its target has left the configuration, or
+	// something lies over its instance.
+	other := m.top + "/formerly"
+	must(t, os.Mkdir(other, 0o755))
+	changed := func(script string) *process.Process {
+		return process.Stay(t, script, "nsenter", "--mount", "--target", strconv.Itoa(bobsProcess.PID), "unshare", "--mount")
+	}
+	former := changed("mount --bind " + m.target + " " + other + "; umount " + m.target)
+	coveredBy := changed("mount -t tmpfs none " + m.target)
+
 	type where struct {
 		origin   plan.Origin
 		occupant plan.Occupant
@@ -171,15 +181,17 @@ func TestWhereALoginProcessComesFrom(t *testing.T) {
 		want    where
 	}{
 		"the host":                                {alice, process.Stay(t, ""), where{plan.FromHost, plan.Host, ""}},
-		"a session of the user":                   {alice, alices, where{plan.FromSession, plan.Own, ""}},
-		"a process in a session of another":       {alice, m.in(bobs), where{plan.FromSession, plan.Others, ""}},
-		"the login process of another's session":  {alice, bobsProcess, where{plan.FromSession, plan.Others, "bob"}},
-		"the same, for the user who has it":       {bob, bobsProcess, where{plan.FromSession, plan.Own, ""}},
+		"a session of the user":                   {alice, alices, where{plan.FromOwn, plan.Own, ""}},
+		"a process in a session of another":       {alice, m.in(bobs), where{plan.FromOthers, plan.Others, ""}},
+		"the login process of another's session":  {alice, bobsProcess, where{plan.FromOthers, plan.Others, "bob"}},
+		"the same, for the user who has it":       {bob, bobsProcess, where{plan.FromOwn, plan.Own, ""}},
 		"a service's own namespace":               {alice, process.Stay(t, "", "unshare", "--mount"), where{plan.FromElsewhere, plan.Host, ""}},
 		"a namespace in a session of the user":    {alice, process.Stay(t, "", "nsenter", "--mount", "--target", strconv.Itoa(alices.PID), "unshare", "--mount"), where{plan.FromElsewhere, plan.Own, ""}},
-		"what a session that has ended left":      {alice, left, where{plan.FromElsewhere, plan.Others, ""}},
+		"what a session that has ended left":      {alice, left, where{plan.FromOthers, plan.Others, ""}},
+		"where a target was configured before":    {alice, former, where{plan.FromOthers, plan.Host, ""}},
+		"where something lies over the instance":  {alice, coveredBy, where{plan.FromOthers, plan.Host, ""}},
 		"another's namespace with nothing at all": {alice, bare, where{plan.FromElsewhere, plan.Host, ""}},
-		"the same, for that user":                 {bob, bare, where{plan.FromSession, plan.Host, ""}},
+		"the same, for that user":                 {bob, bare, where{plan.FromOwn, plan.Host, ""}},
 	} {
 		facts := m.facts(c.request, c.process)
 		got := where{facts.Origin, facts.Places[m.target].Caller, facts.Holds}

@@ -104,10 +104,47 @@ func TestNoWorkingDirectoryLeadsIntoSomebodyElsesTmp(t *testing.T) {
 	}
 }
 
+// What a user has in a session is nobody else's who logs in from there, also where the
+// configuration does not name it any more, or the user has mounted something over it.
+func TestNothingOfASessionComesAlongToAnotherUser(t *testing.T) {
+	const alone = "[[private]]\ntarget = \"/tmp\"\n"
+	for name, c := range map[string]struct{ before, after, prepare, path string }{
+		"a target that has left the configuration": {alone + "[[private]]\ntarget = \"/var/tmp\"\n", alone,
+			"touch /var/tmp/hers; mkdir -p ~/gone; cd ~/gone; rmdir ~/gone", "/var/tmp"},
+		"a file system of hers over a target": {alone + "for = [\"alice\"]\nkind = \"tmpfs\"\nmode = \"0700\"\n", "",
+			"mkdir -p ~/src; touch ~/src/hers; bindfs -o allow_other ~/src /tmp; cd /", "/tmp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			beginNested(t)
+			t.Cleanup(func() { mustRun(t, "sh", "-c", "rm -rf /var/tmp/gotmpns-*") })
+			replace(t, "/etc/fuse.conf", func(before string) string { return before + "\nuser_allow_other\n" })
+			configure(t, c.before)
+			alice := startShell(t, "alice")
+			t.Cleanup(func() { forgetDirectories(t, alice) })
+			if got := alice.run(t, c.prepare+"; ls "+c.path); !strings.Contains(got, "hers") {
+				t.Fatalf("cannot prepare: %q", got)
+			}
+			if c.after != "" {
+				configure(t, c.after)
+			}
+			for _, program := range programsToBob {
+				command := "'ls " + c.path + "; echo seen'"
+				if !strings.HasSuffix(program, "-c") {
+					command = "sh -c " + command
+				}
+				got := alice.run(t, "timeout 20 "+program+" "+command)
+				if !strings.Contains(got, "seen") || strings.Contains(got, "hers") {
+					t.Errorf("%s: %q", program, got)
+				}
+			}
+		})
+	}
+}
+
 // forgetDirectories removes what a test of working directories has prepared.
 func forgetDirectories(t *testing.T, alice *shell) {
 	t.Helper()
-	alice.run(t, "cd /; pkill -CONT -u alice -x bindfs; fusermount3 -u -z ~/m || fusermount -u -z ~/m; chmod -f 700 ~/closed; rm -rf ~/deep")
+	alice.run(t, "cd /; pkill -CONT -u alice -x bindfs; fusermount3 -u -z /tmp; fusermount3 -u -z ~/m || fusermount -u -z ~/m; chmod -f 700 ~/closed; rm -rf ~/deep")
 	alice.end()
 	for _, name := range []string{"src", "m", "closed", "gone", "deep"} {
 		if err := os.RemoveAll("/home/alice/" + name); err != nil {
