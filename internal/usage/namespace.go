@@ -129,11 +129,16 @@ func (s *search) match(t task, shown []location) {
 	}
 }
 
-// tooLong counts a namespace as one that shows everything. Where a user made it, that
-// is all of that user: nobody can keep the instances of others so.
+// tooLong is for a namespace that cannot be looked at to the end.
 func (s *search) tooLong(t task, sp *space) {
-	s.use(t.pid, "has too many mounts to look at", func(tree located) bool {
-		return sp.owner == 0 || tree.UID == NoUID || tree.UID == sp.owner
+	s.cannotTell(t, sp.owner, "has too many mounts to look at")
+}
+
+// cannotTell counts a task as one that uses everything. Where a user made what takes so
+// long, that is all of that user: nobody can keep the instances of others so.
+func (s *search) cannotTell(t task, owner uint32, why string) {
+	s.use(t.pid, why, func(tree located) bool {
+		return owner == 0 || tree.UID == NoUID || tree.UID == owner
 	})
 }
 

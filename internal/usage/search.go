@@ -26,6 +26,7 @@ type search struct {
 	current map[uint64]bool          // what is remembered and still there
 	places  map[place]int            // in which tree a directory lies; -1: in none
 	spent   map[uint32]time.Duration // on the tables of a user's own namespaces
+	deep    time.Duration            // on directories below levelsForAll
 }
 
 // task is a process or a thread, by its directory in /proc.
@@ -261,10 +262,14 @@ func (s *search) directory(t task, name string, st unix.Statx_t) error {
 		if err != nil {
 			return err
 		}
-		if in, err = s.climb(fd); err != nil {
+		in, err = s.climb(fd)
+		if errors.Is(err, errTooDeep) {
+			s.cannotTell(t, st.Uid, "is in a directory too deep to look at")
+			return nil
+		}
+		if err != nil {
 			return err
 		}
-		s.places[at] = in
 	}
 	if in >= 0 {
 		s.use(t.pid, "is in it", func(tree located) bool { return tree.id == s.trees[in].id })
@@ -272,27 +277,52 @@ func (s *search) directory(t task, name string, st unix.Statx_t) error {
 	return nil
 }
 
+// levelsForAll are those that every directory is looked at for. What programs work in is
+// seldom deeper.
+const levelsForAll = 32
+
+// errTooDeep says that no more time is left for directories that are deeper than others.
+var errTooDeep = errors.New("the directory is too deep")
+
 // climb goes up from a directory, on its own file system, until it is in a tree. It
-// returns the index of that, or -1, and closes fd.
-func (s *search) climb(fd int) (int, error) {
+// returns the index of that, or -1, and closes fd. No level is climbed twice.
+func (s *search) climb(fd int) (in int, err error) {
 	defer func() { unix.Close(fd) }()
-	var below place
+	began := time.Now()
+	var owner uint32
+	var way []place
+	defer func() {
+		if len(way) > levelsForAll {
+			s.deep += time.Since(began)
+		}
+		if err == nil {
+			for _, at := range way {
+				s.places[at] = in
+			}
+		}
+	}()
 	for {
 		st, err := statx(fd, "", unix.AT_EMPTY_PATH)
 		if err != nil {
 			return -1, err
 		}
 		at := place{idOf(st), st.Mnt_id}
-		if at == below || !s.devices[at.device] {
+		if len(way) == 0 {
+			owner = st.Uid
+		}
+		if len(way) > 0 && at == way[len(way)-1] || !s.devices[at.device] {
 			return -1, nil
 		}
 		if i, ok := s.byID[at.fileID]; ok {
 			return i, nil
 		}
-		if s.stop() {
-			return -1, ErrStopped
+		if known, ok := s.places[at]; ok {
+			return known, nil
 		}
-		below = at
+		if err := s.mayGoOn(len(way), owner, began); err != nil {
+			return -1, err
+		}
+		way = append(way, at)
 		above, err := unix.Openat(fd, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return -1, err
@@ -300,4 +330,19 @@ func (s *search) climb(fd int) (int, error) {
 		unix.Close(fd)
 		fd = above
 	}
+}
+
+// mayGoOn asks the clock at every 32nd level. Users can make as many levels as they like,
+// and have many uids in their user namespaces, so that there is one share for all; only
+// root's own directories are looked at to the end.
+func (s *search) mayGoOn(levels int, owner uint32, began time.Time) error {
+	switch {
+	case levels == 0 || levels%levelsForAll != 0:
+		return nil
+	case s.stop():
+		return ErrStopped
+	case owner != 0 && s.deep+time.Since(began) > s.share:
+		return errTooDeep
+	}
+	return nil
 }

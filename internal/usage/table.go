@@ -183,7 +183,7 @@ func EachMountPoint(pid int, use func(path string)) error {
 // shown returns the mounts of instances, or of parts of them, in the table of a
 // process or thread in a namespace: those whose root lies in one of the bases.
 func (s *search) shown(task string, sp *space) (shown []location, err error) {
-	if s.isSpent(sp, 0) {
+	if s.isSpent(sp.owner, 0) {
 		return nil, errTooLong
 	}
 	began := time.Now()
@@ -199,7 +199,7 @@ func (s *search) shown(task string, sp *space) (shown []location, err error) {
 			if s.stop() {
 				return ErrStopped
 			}
-			if s.isSpent(sp, time.Since(began)) {
+			if s.isSpent(sp.owner, time.Since(began)) {
 				return errTooLong
 			}
 		}
@@ -216,11 +216,10 @@ func (s *search) shown(task string, sp *space) (shown []location, err error) {
 	return shown, err
 }
 
-// isSpent says that the user who made a namespace has had their share of the time.
-// Stacked mounts make each line of a table longer to print for the kernel, and a
-// user can have many namespaces.
-func (s *search) isSpent(sp *space, now time.Duration) bool {
-	return sp.owner != 0 && s.spent[sp.owner]+now > s.share
+// isSpent says that a user has had their share of the time. Stacked mounts make each line
+// of a table longer to print for the kernel, and a user can have many namespaces.
+func (s *search) isSpent(owner uint32, now time.Duration) bool {
+	return owner != 0 && s.spent[owner]+now > s.share
 }
 
 func (s *search) inBase(m mount) location {

@@ -25,7 +25,8 @@ import (
 )
 
 // shareAtMost is how long a search may read the tables of namespaces that one user
-// made; with the usual mounts, that is enough for thousands.
+// made, and how long it may go up deep directories; with the usual ones, that is enough
+// for thousands.
 const shareAtMost = 500 * time.Millisecond
 
 // ErrStopped says that a search was stopped before it had an answer.
@@ -64,7 +65,7 @@ type Finder struct {
 	proc *os.File // /proc of the host, as a place
 	home *os.File // the mount namespace of the host
 
-	share time.Duration // of a search, for the namespaces that one user made
+	share time.Duration // of a search, for the namespaces that one user made, and for deep directories
 
 	bases   []location // in which trees have been looked for
 	version int        // of bases

@@ -302,6 +302,35 @@ func TestAUsersShareOfTheTime(t *testing.T) {
 	t.Error("the table would be read again each time")
 }
 
+// Nor by deep directories: one that is too deep to look at keeps its owner's instance, and
+// none that is as deep as usual is missed.
+func TestDeepDirectoriesTakeNobodysTime(t *testing.T) {
+	f := newField(t)
+	deep := func(at string, levels, uid int) string {
+		path := f.path(at)
+		for range levels {
+			path += "/d"
+			must(t, os.MkdirAll(path, 0o755))
+			must(t, os.Chown(path, uid, uid))
+		}
+		return path
+	}
+	shallow, bobs, roots := deep("base/10001", 20, 1000), deep("base/10001/sub", 100, 1000), deep("else/root", 100, 0)
+	for _, c := range []struct {
+		cd   string
+		want []string
+	}{{shallow, []string{"10001"}}, {bobs, []string{"1000", "1000 1"}}, {roots, nil}} {
+		f.finder.share = 0
+		end := process(t, none, "cd="+c.cd)
+		f.want(c.want...)
+		f.finder.share = shareAtMost
+		if c.cd == bobs {
+			f.want("10001")
+		}
+		end()
+	}
+}
+
 // The thread that goes into other namespaces does not stay there, and nothing is
 // held open.
 func TestNothingIsLeftBehind(t *testing.T) {
@@ -335,7 +364,7 @@ func open(t *testing.T) int {
 func TestASearchCanBeStopped(t *testing.T) {
 	f := newField(t)
 	steps := 0
-	_, err := f.finder.Uses(f.trees, Nobodys, func() bool { steps++; return steps > 2 })
+	_, err := f.finder.Uses(f.trees, Nobodys, func() bool { steps++; return steps > 1 })
 	if err != ErrStopped {
 		t.Errorf("got %v", err)
 	}
