@@ -109,6 +109,20 @@ func brokerAnswers(t *testing.T) {
 	}
 }
 
+// brokerListens makes sure that no earlier story has left the broker out of reach: workers
+// would answer instead, and nothing would be shown about it.
+func brokerListens(t *testing.T) {
+	t.Helper()
+	if !withBroker {
+		return
+	}
+	conn, err := dialBroker()
+	if err != nil {
+		t.Fatalf("the broker that runs beside the tests is out of reach: %v", err)
+	}
+	conn.Close()
+}
+
 // openWith opens and closes a session of alice's with arguments for the module.
 func openWith(t *testing.T, arguments string) (output string, ok bool) {
 	t.Helper()

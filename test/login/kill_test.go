@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gotmpns/test/journal"
@@ -79,7 +80,11 @@ func TestTheCleanerOfTemporaryFiles(t *testing.T) {
 	if _, err := exec.LookPath("systemd-tmpfiles"); err != nil {
 		t.Skip("systemd-tmpfiles is not installed")
 	}
-	beginAlone(t)
+	if withBroker && !booted {
+		beginBrokerAnew(t)
+	} else {
+		beginAlone(t)
+	}
 	runSu(t, "alice", "echo old > /tmp/old; echo young > /tmp/young; touch -d '30 days ago' /tmp/old")
 	write(t, "/opt/tmpfiles/tmp.conf", "d /tmp 1777 root root m:10d\n")
 	t.Cleanup(func() { _ = os.RemoveAll("/opt/tmpfiles") })
@@ -96,7 +101,13 @@ func TestTheCleanerOfTemporaryFiles(t *testing.T) {
 	if left := listing(t, "/tmp"); strings.Contains(left, "gotmpns") {
 		t.Errorf("after boot there is %q", left)
 	}
+	if withBroker {
+		stopBroker(t, syscall.SIGTERM)
+	}
 	_ = os.RemoveAll("/run/gotmpns")
+	if withBroker {
+		restartBroker(t)
+	}
 	want(t, runSu(t, "alice", "ls -A /tmp | wc -l"), "0\n")
 }
 

@@ -72,6 +72,7 @@ func begin(t *testing.T) {
 		beginBooted(t)
 		return
 	}
+	brokerListens(t)
 	snapshot(t)
 	// Registered last, so run first: the instances of one test are not another's.
 	t.Cleanup(func() { forgetInstances(t) })

@@ -171,7 +171,7 @@ func TestManyLoginsOfOneUserHoldUpNobodyElse(t *testing.T) {
 	// When they have gone, it answers hers again.
 	settle(t, func() error {
 		if out, ok := openWith(t, "worker=/nowhere"); !ok {
-			return fmt.Errorf("the broker does not answer alice: %s", out)
+			return fmt.Errorf("the broker does not answer alice: %s; the log has %q", out, j.Lines())
 		}
 		return nil
 	})
