@@ -21,6 +21,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -210,11 +211,15 @@ func (c *Cleaner) find(kinds []Kind, list lister) ([]Due, error) {
 func (c *Cleaner) tables() []policy.Private {
 	tables := slices.Clone(c.Policy.Private)
 	for _, target := range c.Records.Targets() {
-		if !slices.ContainsFunc(tables, func(p policy.Private) bool { return p.Target == target }) {
+		if !c.isConfigured(target) {
 			tables = append(tables, policy.Private{Target: target, Kind: policy.Directory, Scope: policy.User, Cleanup: policy.AtBoot})
 		}
 	}
 	return tables
+}
+
+func (c *Cleaner) isConfigured(target string) bool {
+	return slices.ContainsFunc(c.Policy.Private, func(p policy.Private) bool { return p.Target == target })
 }
 
 func rest(d Due) int {
@@ -226,6 +231,9 @@ func rest(d Due) int {
 
 func (c *Cleaner) findIn(private policy.Private, kinds []Kind, list lister) ([]Due, error) {
 	place, err := c.openTarget(private)
+	if errors.Is(err, fs.ErrNotExist) && (private.Create != nil || !c.isConfigured(private.Target)) {
+		return nil, nil // with a directory that was removed, its base has gone
+	}
 	if err != nil {
 		return nil, err
 	}
