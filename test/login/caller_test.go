@@ -35,6 +35,7 @@ func isBobs(t *testing.T, what, got string) {
 func TestFewDescriptorsLeadIntoNobodyElsesTmp(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		t.Run(map[bool]string{true: "bob's first session", false: "one that he joins"}[first], func(t *testing.T) {
+			refusesOnPurpose(t)
 			beginNested(t)
 			if !first {
 				startShell(t, "bob")
@@ -111,7 +112,7 @@ func TestNothingOfASessionComesAlongToAnotherUser(t *testing.T) {
 	for name, c := range map[string]struct{ before, after, prepare, path string }{
 		"a target that has left the configuration": {alone + "[[private]]\ntarget = \"/var/tmp\"\n", alone,
 			"touch /var/tmp/hers; mkdir -p ~/gone; cd ~/gone; rmdir ~/gone", "/var/tmp"},
-		"a file system of hers over a target": {alone + "for = [\"alice\"]\nkind = \"tmpfs\"\nmode = \"0700\"\n", "",
+		"a file system of hers over a target": {alone + "for = [\"alice\"]\nkind = \"tmpfs\"\nmode = \"0700\"\nshare = []\n", "",
 			"mkdir -p ~/src; touch ~/src/hers; bindfs -o allow_other ~/src /tmp; cd /", "/tmp"},
 	} {
 		t.Run(name, func(t *testing.T) {

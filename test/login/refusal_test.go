@@ -84,6 +84,7 @@ func TestRequiredRefusesInEveryProgram(t *testing.T) {
 			continue
 		}
 		t.Run(p.name, func(t *testing.T) {
+			refusesOnPurpose(t)
 			begin(t)
 			configure(t, broken)
 			log := logOfRefusals(t)

@@ -99,6 +99,7 @@ func openFIFO(t *testing.T, path string) *os.File {
 // the managers' (sd-pam) as they come. Whoever gets in has their own /tmp; when
 // it is over, all is as if nobody had been killed.
 func TestSystemKilledAtRandom(t *testing.T) {
+	refusesOnPurpose(t)
 	beginSystem(t)
 	const logins, clients = 500, 10
 	users := []string{"alice", "bob"}
