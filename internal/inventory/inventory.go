@@ -50,6 +50,7 @@ type Session struct {
 	Proc      string // the directory in /proc of a thread that is in it; empty: none is
 	table     mounts.Table
 	start     string // of the process PID
+	recorded  uint64 // the number of the namespace that the session was to enter; 0: not known
 }
 
 // Place is a target in a session.
@@ -235,7 +236,7 @@ func (t *taker) sessions() {
 		}
 		s := Session{
 			Name: r.Name, User: r.User, UID: r.UID, Service: r.Service, TTY: r.TTY, RHost: r.RHost,
-			PID: r.PID, Since: r.Since, Why: r.Why, start: r.Start,
+			PID: r.PID, Since: r.Since, Why: r.Why, start: r.Start, recorded: r.Namespace,
 		}
 		s.find(namespaceOf("/proc/thread-self"))
 		for _, target := range r.Targets {
@@ -265,11 +266,17 @@ func (s *Session) find(host uint64) {
 	}
 	for _, task := range tasks {
 		thread := "/proc/" + strconv.Itoa(s.PID) + "/task/" + task.Name()
-		if n := namespaceOf(thread); n != 0 && n != host && isOwnedByUs(thread) {
-			s.Namespace, s.Proc = n, thread
-			s.table, _ = mounts.Read(thread)
-			return
+		n := namespaceOf(thread)
+		if n == 0 || n == host || s.Proc != "" && n != s.recorded || !isOwnedByUs(thread) {
+			continue
 		}
+		s.Namespace, s.Proc = n, thread
+		if n == s.recorded {
+			break
+		}
+	}
+	if s.Proc != "" {
+		s.table, _ = mounts.Read(s.Proc)
 	}
 }
 

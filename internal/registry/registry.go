@@ -36,8 +36,8 @@ type Namespace struct {
 func (n *Namespace) Close() error { return n.File.Close() }
 
 // OfRecords returns the namespaces of a user's open sessions, the latest first, each of
-// them once. They are the caller's to close. The host's own is none of them: a login
-// process is still there while it is being answered.
+// them once. They are the caller's to close. The host's own is none of them, nor is that
+// of a login process that has not entered its session's yet.
 func OfRecords(records *state.Dir, uid uint32, host *os.File) []*Namespace {
 	living := records.Living(uid)
 	seen := map[mountfd.ID]bool{}
@@ -51,7 +51,7 @@ func OfRecords(records *state.Dir, uid uint32, host *os.File) []*Namespace {
 			continue
 		}
 		id, err := proc.IdentityOf(n.File)
-		if err != nil || seen[id] {
+		if err != nil || seen[id] || !isOf(living[i], id) {
 			n.Close()
 			continue
 		}
@@ -60,6 +60,12 @@ func OfRecords(records *state.Dir, uid uint32, host *os.File) []*Namespace {
 	}
 	return found
 }
+
+// isOf says whether a namespace that a login process is in is that of its session. The
+// record is written first: until the process has entered, and its user can stop it before
+// that, it is in the one that it comes from, which may be another user's. That one is there
+// beside the session's own, so the two have different numbers.
+func isOf(r state.Recorded, id mountfd.ID) bool { return r.Namespace == id.Inode }
 
 // ofRecord opens what the login process of a session is in; nil where that is nothing
 // to go by.

@@ -54,11 +54,20 @@ func with(t *testing.T, p *process.Process) *process.Process {
 	return process.Stay(t, "", "nsenter", "--mount", "--target", strconv.Itoa(p.PID))
 }
 
-// record makes the record of a session whose login process is p.
+// record makes the record of a session whose login process is p, which has entered.
 func record(t *testing.T, records *state.Dir, uid uint32, p *process.Process, key string) (session string) {
 	t.Helper()
+	return recordIn(t, records, uid, p, p, key)
+}
+
+// recordIn makes the record of a session whose login process is p and which is to be in the
+// namespace of another process.
+func recordIn(t *testing.T, records *state.Dir, uid uint32, p, in *process.Process, key string) (session string) {
+	t.Helper()
 	claim, err := records.Claim(uid, p.PID)
-	must(t, err, claim.Fill(state.Session{UID: uid, User: "x", Key: key}))
+	must(t, err)
+	id, err := proc.IdentityAt("/proc/" + strconv.Itoa(in.PID) + "/ns/mnt")
+	must(t, err, claim.Fill(state.Session{UID: uid, User: "x", Key: key, Namespace: id.Inode}))
 	return claim.Name
 }
 
@@ -150,15 +159,27 @@ func TestAnotherProcessWithThePidIsNotInTheSession(t *testing.T) {
 	}
 }
 
-func TestAClaimThatIsNotFilledCanBeJoinedByNobody(t *testing.T) {
+// A user can stop a setuid program between its record and its namespace. Until it goes on,
+// it is where it comes from: bob's login process, for example, in alice's namespace.
+func TestALoginProcessThatHasNotEnteredSaysNothing(t *testing.T) {
 	records, host := newRecords(t)
-	login := own(t)
-	claim, err := records.Claim(alice, login.PID)
+	others, made := own(t), own(t)
+	stopped := with(t, others)
+	recordIn(t, records, bob, stopped, made, "key")
+	wantNamespaces(t, OfRecords(records, bob, host))
+	h := NewHeld()
+	h.Adopt(records, bob, host)
+	wantCount(t, h, 0, 0)
+	// Another session, which has entered, is found beside it.
+	record(t, records, bob, with(t, made), "key")
+	recordIn(t, records, bob, stopped, made, "key")
+	wantNamespaces(t, OfRecords(records, bob, host), made)
+}
+
+func TestAClaimThatIsNotFilledSaysNothing(t *testing.T) {
+	records, host := newRecords(t)
+	claim, err := records.Claim(alice, own(t).PID)
 	must(t, err)
 	defer claim.Close()
-	got := OfRecords(records, alice, host)
-	if len(got) != 1 || got[0].Key != "" || got[0].Session != claim.Name || got[0].PID != login.PID {
-		t.Errorf("%+v", got)
-	}
-	wantNamespaces(t, got, login)
+	wantNamespaces(t, OfRecords(records, alice, host))
 }

@@ -91,7 +91,7 @@ func (l *login) create(p plan.Plan, create plan.Create) error {
 		return err
 	}
 	p.Remarks = append(slices.Clone(p.Remarks), prep.remarks...)
-	if err := l.fill(p); err != nil {
+	if err := l.fill(p, n.File); err != nil {
 		return err
 	}
 	l.answer.Namespace = &registry.Namespace{Session: l.answer.Session, PID: l.pid, Key: p.Key, File: n.File}

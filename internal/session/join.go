@@ -28,7 +28,7 @@ func (l *login) join(p plan.Plan, step plan.Join) (bool, error) {
 	if !fits || err != nil {
 		return false, err
 	}
-	if err := l.fill(p); err != nil {
+	if err := l.fill(p, n.File); err != nil {
 		return false, err
 	}
 	l.answer.Namespace = n

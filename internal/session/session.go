@@ -27,6 +27,7 @@ import (
 	"gotmpns/internal/instance"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/proc"
 	"gotmpns/internal/registry"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
@@ -229,11 +230,15 @@ func (l *login) record() (err error) {
 	return err
 }
 
-// fill completes the record.
-func (l *login) fill(p plan.Plan) error {
+// fill completes the record, for a session that is to be in namespace.
+func (l *login) fill(p plan.Plan, namespace *os.File) error {
+	id, err := proc.IdentityOf(namespace)
+	if err != nil {
+		return err
+	}
 	return l.claim.Fill(state.Session{
 		User: l.request.User, Service: l.request.Service, TTY: l.request.TTY, RHost: l.request.RHost,
-		Targets: p.Targets, Key: p.Key, Why: p.Own,
+		Targets: p.Targets, Key: p.Key, Namespace: id.Inode, Why: p.Own,
 	})
 }
 

@@ -30,6 +30,9 @@ type Session struct {
 	// Key is what the namespace of the session was made by, as a plan prints it; a
 	// later session with the same key may join it. Empty: none may.
 	Key string
+	// Namespace is the number of the mount namespace that the session is to be in. The login
+	// process enters it when the record is there, or not at all.
+	Namespace uint64
 	// Why says why the session has a namespace of its own; empty where it joined one.
 	Why string
 }
@@ -82,6 +85,7 @@ func (c *Claim) Fill(s Session) error {
 		{"RHOST", s.RHost},
 		{"TARGETS", strings.Join(s.Targets, "\n")},
 		{"KEY", s.Key},
+		{"NAMESPACE", strconv.FormatUint(s.Namespace, 10)},
 		{"WHY", s.Why},
 	})
 	_, err := unix.Write(c.fd, []byte(text))
@@ -189,7 +193,7 @@ func (d *Dir) flat(name string) []Recorded {
 func sessionOf(name string, f fields) Session {
 	s := Session{
 		Name: name, User: f.get("USER"), Service: f.get("SERVICE"), TTY: f.get("TTY"), RHost: f.get("RHOST"),
-		Key: f.get("KEY"), Why: f.get("WHY"),
+		Key: f.get("KEY"), Namespace: f.number("NAMESPACE"), Why: f.get("WHY"),
 	}
 	if targets := f.get("TARGETS"); targets != "" {
 		s.Targets = strings.Split(targets, "\n")
