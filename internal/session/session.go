@@ -222,6 +222,9 @@ func (l *login) identify(facts *plan.Facts) error {
 // record claims the session: from now on it can be found.
 func (l *login) record() (err error) {
 	if l.claim == nil {
+		if !l.host.Remembers {
+			l.answer.state.Prune(l.request.UID)
+		}
 		if l.claim, err = l.answer.state.Claim(l.request.UID, l.pid); err == nil {
 			l.answer.Session = l.claim.Name
 			l.answer.keep(l.claim)

@@ -239,6 +239,26 @@ func (d *Dir) sweepUnfinished(directory string) {
 	}
 }
 
+// pruneAbove is how many records a user may have before a login counts those of sessions that
+// have ended.
+const pruneAbove = 128
+
+// Prune removes a user's records of sessions that have ended, where there are very many:
+// whoever kills login programs (a user can kill a setuid one) leaves a record with each, and
+// every login of that user reads them all. It is for a login where no broker does it.
+func (d *Dir) Prune(uid uint32) {
+	directory := "sessions/" + uidName(uid)
+	names := d.names(directory)
+	if len(names) <= pruneAbove {
+		return
+	}
+	for _, name := range names {
+		if pid, start := split(name); pid != 0 && !proc.Is(pid, start) {
+			d.remove(directory, name)
+		}
+	}
+}
+
 // DropUser removes the directory of a user who has no session.
 func (d *Dir) DropUser(uid uint32) {
 	if d.dir != nil {

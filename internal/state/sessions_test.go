@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -92,6 +93,37 @@ func TestAProcessThatHasEndedIsNotLiving(t *testing.T) {
 	}
 	if got := d.Sessions(); len(got) != 0 {
 		t.Errorf("a record has come back: %+v", got)
+	}
+}
+
+func TestVeryManyRecordsOfEndedSessionsAreRemoved(t *testing.T) {
+	d, path := open(t)
+	living := claim(t, d, Session{UID: alice})
+	leave := func(count int) {
+		t.Helper()
+		for i := range count {
+			name := fmt.Sprintf("%s/sessions/%d/%d-1-%08x", path, alice, os.Getpid(), i)
+			if err := os.WriteFile(name, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(count int) {
+		t.Helper()
+		if n := len(d.Sessions()); n != count {
+			t.Errorf("%d records are there, want %d", n, count)
+		}
+	}
+	leave(pruneAbove - 1)
+	d.Prune(alice)
+	want(pruneAbove)
+	leave(pruneAbove)
+	d.Prune(bob)
+	want(pruneAbove + 1)
+	d.Prune(alice)
+	want(1)
+	if all := d.Living(alice); len(all) != 1 || all[0].Name != living {
+		t.Errorf("%+v", all)
 	}
 }
 
