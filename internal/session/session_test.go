@@ -117,7 +117,9 @@ func (m *machine) record(request wire.Request, p *process.Process, key string) {
 	must(m.t, err)
 	defer records.Close()
 	claim, err := records.Claim(request.UID, p.PID)
-	must(m.t, err, claim.Fill(state.Session{User: request.User, Key: key}))
+	must(m.t, err)
+	id, err := proc.IdentityAt("/proc/" + strconv.Itoa(p.PID) + "/ns/mnt")
+	must(m.t, err, claim.Fill(state.Session{User: request.User, Key: key, Namespace: id.Inode}))
 }
 
 // facts looks at a login process as a login does, and makes nothing.
@@ -392,4 +394,26 @@ func wantShown(t *testing.T, m *machine, answer *Answer) {
 			t.Errorf("it starts on a mount of another namespace: %v", err)
 		}
 	}))
+}
+
+// Where others than root can move a target, each login would add a mount to the host's, with
+// all earlier ones below it.
+func TestWhereMountPointsAreMade(t *testing.T) {
+	for name, c := range map[string]struct {
+		owner int
+		made  bool
+	}{"below a directory of root's": {0, true}, "below a user's": {int(alice.UID), false}} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.configure(`mount_points = "make"`, "")
+			must(t, os.Chown(m.top, c.owner, c.owner))
+			wantShown(t, m, m.open(alice, process.Stay(t, "cd "+m.top)))
+			if places := m.facts(alice, process.Stay(t, "")).Places[m.target]; places.MountPoint != c.made {
+				t.Errorf("it is a mount point on the host: %v, want %v", places.MountPoint, c.made)
+			}
+			if c.made {
+				must(t, unix.Unmount(m.target, unix.MNT_DETACH))
+			}
+		})
+	}
 }
