@@ -131,15 +131,22 @@ func (c choice) check(mode policy.Propagation) error {
 			return err
 		}
 	}
-	if mode == policy.Shared && c.policy.MountPoints != policy.MakeMountPoints {
+	if mode == policy.Shared {
 		for _, target := range c.roots() {
-			if !c.places[target].MountPoint {
+			if place := c.places[target]; !place.MountPoint && !c.canBecomeMountPoint(place) {
 				return &Error{target, `it is not a mount point of its own, and with propagation = "shared" ` +
 					`the host would see the private directory; mount a file system there, or set propagation = "auto"`}
 			}
 		}
 	}
 	return nil
+}
+
+// canBecomeMountPoint says whether a target is made a mount point on the host. Where others
+// than root can move it they could have one made there at each login, each with the earlier
+// ones below it, until the host has no room for another mount.
+func (c choice) canBecomeMountPoint(place Place) bool {
+	return c.policy.MountPoints == policy.MakeMountPoints && place.Directory && !place.MountPoint && !place.Movable
 }
 
 func (c choice) checkBind(bind policy.Bind) error {

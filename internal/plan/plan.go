@@ -85,6 +85,7 @@ type Place struct {
 	Missing    bool  // the host has no such directory, and its parent: the rest is as if it had
 	Directory  bool
 	MountPoint bool   // on the host a mount begins here
+	Movable    bool   // others than root can put something else in its place; looked at for mount_points = "make"
 	Carrier    string // the mount point of the host's mount that it lies on
 	Flags      string // of that mount: such as "nosuid,nodev"
 	At         string // the SELinux level or context of the instance that this login gets; empty: any
@@ -338,13 +339,10 @@ func (p *Plan) makeTargets(c choice) {
 // makeMountPoints is for mount_points = "make": then no mount that carries a target has to
 // become a slave.
 func (p *Plan) makeMountPoints(c *choice) {
-	if c.policy.MountPoints != policy.MakeMountPoints {
-		return
-	}
 	places := maps.Clone(c.places)
 	for _, target := range c.roots() {
 		place := places[target]
-		if place.MountPoint || !place.Directory {
+		if !c.canBecomeMountPoint(place) {
 			continue
 		}
 		p.OnHost = append(p.OnHost, MakeMountPoint{Target: target})

@@ -44,6 +44,7 @@ func directory(change ...func(*Place)) Place {
 }
 
 func mountPoint(p *Place) { p.MountPoint, p.Flags = true, "nosuid,nodev" }
+func movable(p *Place)    { p.Movable = true }
 func own(p *Place)        { p.Caller = Own }
 func others(p *Place)     { p.Caller = Others }
 
@@ -173,6 +174,9 @@ func situations(t *testing.T) map[string]situation {
 				"/tmp": directory(mountPoint), "/tmp/build": directory(), "/tmp/build/deep": directory(), "/var/tmp": directory(mountPoint)}}},
 		"one-of-two-is-no-mount-point": {privates(target("/tmp"), target("/var/tmp")),
 			Facts{Subject: alice, Places: map[string]Place{"/tmp": directory(mountPoint), "/var/tmp": directory()}}},
+		"mount-points-are-made": {with(func(p *policy.Policy) {
+			p.MountPoints, p.Private = policy.MakeMountPoints, []policy.Private{target("/tmp"), target("/home/alice/a/tmp")}
+		}), Facts{Subject: alice, Places: map[string]Place{"/tmp": directory(), "/home/alice/a/tmp": directory(movable)}}},
 		"bind-a-file": {binds(hosts(false, true)), Facts{Subject: alice, Places: map[string]Place{
 			"/tmp": directory(), "/etc/hosts": directory(file, source(labHosts, Source{}))}}},
 		"bind-for-whom": {binds(hosts(true, false, "bob"), hosts(false, true, "@students")), Facts{Subject: group("students"), Places: map[string]Place{
@@ -302,6 +306,8 @@ func TestWhatSessionsShareANamespace(t *testing.T) {
 func TestWhatCannotBe(t *testing.T) {
 	shared := policy.Default()
 	shared.Propagation = policy.Shared
+	made := shared
+	made.MountPoints = policy.MakeMountPoints
 	bound := policy.Default()
 	bound.Bind = []policy.Bind{{Source: "/srv/x", Target: "/etc/hosts"}}
 	bind := func(place Place, s Source) map[string]Place {
@@ -318,12 +324,13 @@ func TestWhatCannotBe(t *testing.T) {
 			p.Private = []policy.Private{target("/tmp"), target("/tmp/build")}
 			return p
 		}(), map[string]Place{"/tmp": directory(), "/tmp/build": {Err: errors.New("there is no /tmp/build")}}, "there is no /tmp/build"},
-		"no target":               {policy.Default(), map[string]Place{"/tmp": {Err: errors.New("there is no /tmp")}}, "there is no /tmp"},
-		"a target that is a file": {policy.Default(), map[string]Place{"/tmp": {}}, "not a directory"},
-		"shared without a mount":  {shared, map[string]Place{"/tmp": directory()}, "not a mount point of its own"},
-		"a source that is gone":   {bound, bind(directory(file), Source{Err: errors.New("no such file")}), "its source: no such file"},
-		"a directory on a file":   {bound, bind(directory(file), Source{Directory: true}), "it is a file and its source /srv/x is a directory"},
-		"a bind without target":   {bound, bind(Place{Err: errors.New("no such target")}, Source{}), "no such target"},
+		"no target":                      {policy.Default(), map[string]Place{"/tmp": {Err: errors.New("there is no /tmp")}}, "there is no /tmp"},
+		"a target that is a file":        {policy.Default(), map[string]Place{"/tmp": {}}, "not a directory"},
+		"shared without a mount":         {shared, map[string]Place{"/tmp": directory()}, "not a mount point of its own"},
+		"shared, and others can move it": {made, map[string]Place{"/tmp": directory(movable)}, "not a mount point of its own"},
+		"a source that is gone":          {bound, bind(directory(file), Source{Err: errors.New("no such file")}), "its source: no such file"},
+		"a directory on a file":          {bound, bind(directory(file), Source{Directory: true}), "it is a file and its source /srv/x is a directory"},
+		"a bind without target":          {bound, bind(Place{Err: errors.New("no such target")}, Source{}), "no such target"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -39,6 +39,7 @@ type observer struct {
 	view     *view.View
 	store    *instance.Store
 	uid      uint32
+	movable  bool // whether others than root can move a target is asked
 	selinux  selinux.FS
 	places   map[string]*place
 	cwd      *os.File        // of the login process, as a place; nil: not known
@@ -60,7 +61,8 @@ func (l *login) observe(facts *plan.Facts) error {
 	}
 	l.observer = observer{
 		view: l.view, store: l.answer.store, uid: l.request.UID, selinux: selinux.Host(),
-		places: map[string]*place{}, strayed: map[uint32]bool{}, keep: l.answer.keep,
+		movable: l.policy.MountPoints == policy.MakeMountPoints,
+		places:  map[string]*place{}, strayed: map[uint32]bool{}, keep: l.answer.keep,
 	}
 	o := &l.observer
 	o.observe(l.policy)
@@ -167,6 +169,7 @@ func (o *observer) lookAt(pl *place, target, base string) (err error) {
 	}
 	pl.facts.Directory = pl.host.Info.IsDir()
 	pl.facts.MountPoint = pl.host.Info.MountRoot
+	pl.facts.Movable = o.isMovable(target)
 	if pl.facts.MountPoint {
 		pl.facts.Carrier = target
 	} else if pl.facts.Carrier, err = o.carrier(target); err != nil {
@@ -184,11 +187,24 @@ func (o *observer) lookAtMissing(pl *place, target string) {
 		return
 	}
 	defer parent.Close()
-	facts := plan.Place{Missing: true, Directory: true, Sources: pl.facts.Sources}
+	facts := plan.Place{Missing: true, Directory: true, Movable: o.isMovable(target), Sources: pl.facts.Sources}
 	if facts.Carrier, facts.Err = o.carrier(target); facts.Err == nil {
 		facts.Flags, facts.Err = flagsOf(parent)
 	}
 	pl.facts = facts
+}
+
+// isMovable says whether others than root can put something else in a target's place.
+func (o *observer) isMovable(target string) bool {
+	if !o.movable {
+		return false
+	}
+	parent, err := o.view.Host.OpenTrusted(path.Dir(target))
+	if err != nil {
+		return true
+	}
+	parent.Close()
+	return false
 }
 
 // lookAtCaller finds out what the login process has at the target.
