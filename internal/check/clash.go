@@ -141,5 +141,6 @@ func selinux(s System) []Finding {
 	if !s.SELinux {
 		return nil
 	}
-	return []Finding{{"selinux", Notice, "SELinux", "it is enforcing: login programs may be denied to mount", "run \"setsebool -P allow_polyinstantiation on\"", ""}}
+	return []Finding{{"selinux", Notice, "SELinux", "it is enforcing: without a policy for the worker, logins get no private directories",
+		"install the module's policy, gotmpns.cil, as docs/security-modules.md describes", ""}}
 }
