@@ -16,11 +16,10 @@ var ErrNoSession = errors.New("there is no open session with a namespace of its 
 // Enter moves the calling thread, which [Take] has bound, into the mount
 // namespace of the user's latest session; root and working directory are that
 // namespace's root then. A namespace that a user made is never entered: every
-// path in it is the user's. Nor is one that is not the session's: a login process that
-// was stopped before it entered is in the namespace that it comes from.
+// path in it is the user's.
 func (inv Inventory) Enter(user string) error {
 	for _, s := range inv.OfUser(user) {
-		if s.Proc == "" || s.recorded != 0 && s.Namespace != s.recorded {
+		if s.Proc == "" {
 			continue
 		}
 		entered, err := inv.enter(s)

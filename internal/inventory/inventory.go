@@ -44,13 +44,12 @@ type Session struct {
 	RHost     string
 	PID       int // of the login process, or of one's own first process in it
 	Since     time.Time
-	Namespace uint64 // the number in /proc/PID/ns/mnt; 0: not to be found out
+	Namespace uint64 // that the login process is in, as in /proc/PID/ns/mnt; 0: not to be found out
 	Why       string // why it has a namespace of its own; empty: it is the user's first, or joined one
 	Places    []Place
-	Proc      string // the directory in /proc of a thread that is in it; empty: none is
+	Proc      string // the directory in /proc of a thread that is in the session's namespace; empty: none is
 	table     mounts.Table
 	start     string // of the process PID
-	recorded  uint64 // the number of the namespace that the session was to enter; 0: not known
 }
 
 // Place is a target in a session.
@@ -236,9 +235,9 @@ func (t *taker) sessions() {
 		}
 		s := Session{
 			Name: r.Name, User: r.User, UID: r.UID, Service: r.Service, TTY: r.TTY, RHost: r.RHost,
-			PID: r.PID, Since: r.Since, Why: r.Why, start: r.Start, recorded: r.Namespace,
+			PID: r.PID, Since: r.Since, Why: r.Why, start: r.Start,
 		}
-		s.find(namespaceOf("/proc/thread-self"))
+		s.find(r, namespaceOf("/proc/thread-self"))
 		for _, target := range r.Targets {
 			s.Places = append(s.Places, t.place(s, target))
 		}
@@ -259,7 +258,7 @@ func (t *taker) recorded() []state.Recorded {
 // find finds the thread of the login process that has the session's namespace:
 // a host with threads may have opened the session in any of them. One that a user
 // has made is not looked into: what it says is the user's word.
-func (s *Session) find(host uint64) {
+func (s *Session) find(r state.Recorded, host uint64) {
 	tasks, err := os.ReadDir("/proc/" + strconv.Itoa(s.PID) + "/task")
 	if err != nil {
 		return
@@ -267,17 +266,24 @@ func (s *Session) find(host uint64) {
 	for _, task := range tasks {
 		thread := "/proc/" + strconv.Itoa(s.PID) + "/task/" + task.Name()
 		n := namespaceOf(thread)
-		if n == 0 || n == host || s.Proc != "" && n != s.recorded || !isOwnedByUs(thread) {
+		if n == 0 || n == host || !isOwnedByUs(thread) {
 			continue
 		}
-		s.Namespace, s.Proc = n, thread
-		if n == s.recorded {
-			break
+		s.Namespace = n
+		if isSessions(r, n) {
+			s.Proc = thread
+			s.table, _ = mounts.Read(thread)
+			return
 		}
 	}
-	if s.Proc != "" {
-		s.table, _ = mounts.Read(s.Proc)
-	}
+}
+
+// isSessions says whether a namespace that the login process is in is that of its session.
+// A process that was stopped before it entered that is where it comes from, which may be
+// another user's session; a service may have a sandbox. Records of version 0.1 name
+// none, and those that are not filled have no targets.
+func isSessions(r state.Recorded, namespace uint64) bool {
+	return r.Namespace == namespace || r.Namespace == 0 && len(r.Targets) > 0
 }
 
 func (t *taker) place(s Session, target string) Place {
