@@ -9,8 +9,10 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/inventory"
+	"gotmpns/internal/mountfd"
 )
 
 func newEnter() *cobra.Command {
@@ -46,7 +48,7 @@ func enter(cmd *cobra.Command, name string, command []string, flags trialFlags) 
 	if err != nil {
 		return err
 	}
-	cwd, _ := os.Getwd() // by its name: the directory itself may lie outside the view
+	cwd, _ := unix.Getwd() // by its name: the directory itself may lie outside the view
 	inv, err := takeInventory(cmd, wantOf(u))
 	if err != nil {
 		return err
@@ -65,10 +67,26 @@ func enter(cmd *cobra.Command, name string, command []string, flags trialFlags) 
 	} else if err != nil {
 		return err
 	}
-	if cwd == "" || os.Chdir(cwd) != nil {
+	if goTo(cwd) != nil {
 		_ = os.Chdir("/")
 	}
 	return become(command)
+}
+
+// goTo enters a directory in the namespace that this thread has entered. There, the user may
+// have mounted a file system of their own on it (FUSE), which may never answer.
+func goTo(cwd string) error {
+	root, err := mountfd.Root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dir, err := mountfd.Tree{Root: root, Table: "/proc/thread-self/mountinfo"}.Open(cwd)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return unix.Fchdir(int(dir.Fd()))
 }
 
 // become replaces this program by a command, so that signals, terminal and exit status

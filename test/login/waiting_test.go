@@ -275,3 +275,25 @@ func TestAProcessOnAFileSystemThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 		})
 	}
 }
+
+// Root's way into a user's view does not wait there for a file system of the user's that
+// covers root's working directory.
+func TestEnterDoesNotWaitForAUsersFileSystem(t *testing.T) {
+	begin(t)
+	replace(t, "/etc/fuse.conf", func(before string) string { return before + "\nuser_allow_other\n" })
+	alice := startShell(t, "alice")
+	t.Cleanup(func() {
+		_ = exec.Command("pkill", "-KILL", "-u", "alice", "-x", "bindfs").Run()
+		_ = exec.Command("umount", "-l", "/home/alice/m").Run() // where the host has it, too
+		_ = os.RemoveAll("/home/alice/src")
+		_ = os.RemoveAll("/home/alice/m")
+	})
+	alice.run(t, "mkdir -p ~/src ~/m")
+	root := startShellBy(t, "sh")
+	root.run(t, "cd /home/alice/m")
+	alice.run(t, "bindfs -o allow_other ~/src ~/m")
+	mustRun(t, "pkill", "-STOP", "-u", "alice", "-x", "bindfs")
+	if got := root.run(t, "timeout --signal=KILL 10 /usr/local/bin/gotmpns enter alice -- pwd"); got != "/\n" {
+		t.Errorf("the command starts in %q", got)
+	}
+}
