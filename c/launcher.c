@@ -24,6 +24,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "compat.h"
@@ -163,16 +164,33 @@ static bool is_in_users_cgroup(void)
 	return is;
 }
 
+/* Has the other process, which has the writing end, got as far as its first byte? */
+static bool has_begun(pid_t pid, const int begun[2])
+{
+	char byte;
+
+	(void)close(begun[1]);
+	if (read(begun[0], &byte, 1) == 1)
+		return true;
+	(void)close(begun[0]);
+	(void)waitpid(pid, NULL, 0);
+	return false;
+}
+
 /*
  * Goes on as another process, in the root of the cgroups, or stays where it is.
- * To move this process there would wait for all other threads of the system.
+ * To move this process there would wait for all other threads of the system. Where
+ * cgroup.kill was ever used on the cgroup that it comes from, the kernel (seen with
+ * Linux 6.18) takes the new process for one that has escaped from that, and kills it.
  */
 static void leave_cgroup(void)
 {
 	struct gotmpns_clone_args args = {.flags = GOTMPNS_CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+	int begun[2];
 	int root;
+	pid_t pid;
 
-	if (!is_in_users_cgroup())
+	if (!is_in_users_cgroup() || pipe2(begun, O_CLOEXEC) < 0)
 		return;
 	root = open("/sys/fs/cgroup", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
@@ -184,9 +202,12 @@ static void leave_cgroup(void)
 	if (prctl(PR_GET_TID_ADDRESS, &args.child_tid) == 0)
 		args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
 	args.cgroup = (uint64_t)root;
-	if (syscall(SYS_clone3, &args, sizeof args) > 0)
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+	if (pid > 0 && has_begun(pid, begun))
 		_exit(0);
-	(void)close(root);
+	if (pid == 0)
+		(void)!write(begun[1], "", 1);
+	/* The descriptors are closed with all others. */
 }
 
 /* Nothing but the socket comes in; what the runtime may print goes nowhere. */

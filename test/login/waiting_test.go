@@ -297,3 +297,18 @@ func TestEnterDoesNotWaitForAUsersFileSystem(t *testing.T) {
 		t.Errorf("the command starts in %q", got)
 	}
 }
+
+// Where cgroup.kill was used once, the kernel kills a process that is cloned from there into
+// another cgroup. The worker stays then.
+func TestSystemALoginFromACgroupThatWasKilled(t *testing.T) {
+	beginSystem(t)
+	const cgroup = "/sys/fs/cgroup/user.slice/killed"
+	if err := os.Mkdir(cgroup, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { settle(t, func() error { return os.Remove(cgroup) }) })
+	script := "echo 1 > " + cgroup + "/cgroup.kill; echo $$ > " + cgroup + "/cgroup.procs; sudo -u alice " + printNamespace
+	if got := runIn(t, "/", "sh", "-c", script); got == namespaceOf(t, 1) || !strings.HasPrefix(got, "mnt:") {
+		t.Errorf("the login is in %q", got)
+	}
+}
