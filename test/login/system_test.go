@@ -243,7 +243,7 @@ func TestSystemXClientsFindTheirServer(t *testing.T) {
 	for server, clients := range map[string][]string{"host": {"alice", "bob"}, "alice": {"alice", "bob"}} {
 		t.Run("server of "+server, func(t *testing.T) {
 			beginSystem(t)
-			mustRun(t, "systemd-tmpfiles", "--create", "--prefix=/tmp/.X11-unix") // as at boot
+			mustRun(t, "systemd-tmpfiles", "--create", "--boot", "--prefix=/tmp/.X11-unix") // others may have removed it
 			// -nolisten local: no abstract socket, which would need no /tmp. -noreset: it does not
 			// begin anew, and answer nobody for that time, when a client leaves.
 			start := "Xvfb :7 -ac -noreset -nolisten tcp -nolisten local -displayfd 1 2>/dev/null"
