@@ -110,6 +110,7 @@ type Target struct {
 	Directory bool
 	UID       uint32
 	Mode      uint32
+	Open      string // the directory in which others than root can make it, or part of its path; empty: none
 }
 
 // File is an installed file.

@@ -2,6 +2,7 @@ package check
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,11 @@ func TestWhatIsFound(t *testing.T) {
 		{"target-elsewhere", "the whole disk a second time", func(s *System) {
 			s.Mounts = table(t, sharedRoot+"30 20 8:1 / /mnt/disk rw shared:1 - ext4 /dev/sda1 rw\n")
 		}, Notice, "mounted at /mnt/disk/tmp as well"},
+		{"target-open", "a target that any user can create", func(s *System) {
+			s.Policy.Private[0].Target = "/scratch/$USER"
+			s.Policy.Private[0].Base = "/srv/base"
+			s.Targets["/scratch/$USER"] = Target{Missing: true, Err: "it is missing", Open: "/scratch"}
+		}, Notice, "others than root can create names in /scratch"},
 		{"home-hidden", "a home below a target", func(s *System) { s.Homes = []Home{{"carol", "/tmp/home/carol", "/tmp"}} }, Problem, "the home of carol"},
 		{"rule-unknown", "a user nobody knows", func(s *System) { s.Unknown = []policy.Rule{rule("alcie")} }, Notice, `"alcie" matches nobody: there is no user alcie`},
 		{"rule-unknown", "a group nobody knows", func(s *System) { s.Unknown = []policy.Rule{rule("@studnets")} }, Notice, "there is no group studnets"},
@@ -448,5 +454,29 @@ func TestRulesSayWhy(t *testing.T) {
 		if judged.Applies || judged.Why != "the login is exempt" {
 			t.Errorf("%+v", judged)
 		}
+	}
+}
+
+// A user could make the target of another, or replace it.
+func TestWhereOthersCanMakeATarget(t *testing.T) {
+	top := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"open": 0o777, "sticky": 0o777 | os.ModeSticky, "group": 0o775} {
+		if err := errors.Join(os.Mkdir(top+"/"+name, 0o700), os.Chmod(top+"/"+name, mode), os.Mkdir(top+"/"+name+"/made", 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for target, want := range map[string]string{
+		"/open/made": "/open", "/open/made/x": "/open", "/open/$USER": "/open", "/group/$USER/x": "/group",
+		"/sticky/missing": "/sticky", "/sticky/$USER": "/sticky",
+	} {
+		if got := openAbove(top + target); got != top+want {
+			t.Errorf("%s: %q, expected %q", target, got, top+want)
+		}
+	}
+	if got := openAbove(top + "/sticky/made"); os.Getuid() == 0 && got != "" {
+		t.Errorf("what root has made below a sticky bit: %q", got)
+	}
+	if got := openAbove("~/x"); got != "" {
+		t.Errorf("below a home directory: %q", got)
 	}
 }

@@ -16,7 +16,7 @@ func configured(s System) []Finding {
 	if s.ConfigErr != nil {
 		return nil
 	}
-	return slices.Concat(unknownNames(s), shares(s), sizes(s), elsewhere(s), homes(s))
+	return slices.Concat(unknownNames(s), shares(s), sizes(s), elsewhere(s), openTargets(s), homes(s))
 }
 
 // unknownNames reports rules that match nobody.
@@ -113,6 +113,20 @@ func elsewhere(s System) []Finding {
 		}
 		findings = append(findings, Finding{"target-elsewhere", Notice, p.Target,
 			"the host's directory is mounted at " + strings.Join(others, ", ") + " as well: sessions see it there", advice, "/etc/fstab"})
+	}
+	return findings
+}
+
+// openTargets reports targets that any user can make first: the login of the user whose
+// target it is fails where that is a file or a link, and a directory gives its owner and mode.
+func openTargets(s System) []Finding {
+	var findings []Finding
+	for _, p := range s.Policy.Private {
+		if open := s.Targets[p.Target].Open; open != "" {
+			findings = append(findings, Finding{"target-open", Notice, p.Target,
+				"others than root can create names in " + open + ": a user who creates this one first decides whether others can log in",
+				"create it as root before, for each user if it differs, or use a directory that only root can write to", open})
+		}
 	}
 	return findings
 }

@@ -85,7 +85,9 @@ func (s *System) readHost() {
 func (s *System) readPolicys() {
 	s.Targets, s.Sources, s.Shares, s.Workers = map[string]Target{}, map[string]Target{}, map[string]bool{}, map[string]File{}
 	for _, p := range s.Policy.Private {
-		s.Targets[p.Target] = readTarget(p.Target)
+		target := readTarget(p.Target)
+		target.Open = openAbove(p.Target)
+		s.Targets[p.Target] = target
 		for _, name := range p.Share {
 			_, err := os.Lstat(mounts.Join(p.Target, "/"+name))
 			s.Shares[mounts.Join(p.Target, "/"+name)] = err == nil
@@ -183,6 +185,25 @@ func readTarget(name string) Target {
 		return Target{Err: err.Error()}
 	}
 	return Target{Directory: info.IsDir(), UID: info.UID, Mode: info.Mode}
+}
+
+// openAbove returns the directory on the way to a target in which others than root can
+// make or replace the next name; empty: there is none, or it is below a home directory.
+// With the sticky bit, what root has made there is safe.
+func openAbove(target string) string {
+	if strings.HasPrefix(target, "~") {
+		return ""
+	}
+	for at := target; at != "/"; at = path.Dir(at) {
+		var dir, entry unix.Stat_t
+		if unix.Lstat(path.Dir(at), &dir) != nil || dir.Mode&unix.S_IFMT != unix.S_IFDIR || dir.Mode&writableByOthers == 0 {
+			continue
+		}
+		if dir.Mode&unix.S_ISVTX == 0 || unix.Lstat(at, &entry) != nil || entry.Uid != 0 {
+			return path.Dir(at)
+		}
+	}
+	return ""
 }
 
 func readFile(name string) File {
