@@ -132,6 +132,9 @@ func (l *login) verifyInstance(private policy.Private) error {
 		return l.answer.store.Rehearse(target, private.Base, owner)
 	}
 	private.Skeleton, private.OnCreate = "", "" // nothing is run for it
+	if owner.UID == instance.NoUID {
+		owner.UID, owner.GID = 0, 0 // for anybody; a tmpfs cannot belong to no user
+	}
 	mount, err := l.answer.store.NewTmpfs(target, private, owner)
 	if mount != nil {
 		mount.Close()
