@@ -45,6 +45,19 @@ type Target struct {
 	Path string
 	Dir  *os.File // a place (O_PATH)
 	Info mountfd.Info
+	// Foreign says that another user may have put it there: owner and mode of an instance
+	// are not taken from it.
+	Foreign bool
+}
+
+// pattern is what owner, group and mode of an instance are to be.
+type pattern struct{ uid, gid, mode uint32 }
+
+func (t Target) pattern(owner Owner) pattern {
+	if t.Foreign {
+		return pattern{owner.UID, owner.GID, 0o700}
+	}
+	return pattern{t.Info.UID, t.Info.GID, t.Info.Mode}
 }
 
 // OpenTarget looks at path in a tree as a target; its Dir is the caller's to close.
@@ -293,18 +306,18 @@ func verify(dir *os.File, b base, target Target, owner Owner) error {
 	if err != nil {
 		return err
 	}
-	want := target.Info
+	want := target.pattern(owner)
 	switch {
 	case !info.IsDir():
 		return fmt.Errorf("cannot use the instance %s: it is not a directory; remove it, and it will be made again", dir.Name())
 	case info.Device != b.info.Device || info.MountRoot:
 		return fmt.Errorf("cannot use the instance %s: something is mounted there; unmount it", dir.Name())
-	case want.UID == owner.UID && info.UID == owner.UID:
+	case want.uid == owner.UID && info.UID == owner.UID:
 		return nil // below a home directory: group and mode are the user's to change
-	case info.UID != want.UID || info.GID != want.GID || info.Mode != want.Mode:
+	case info.UID != want.uid || info.GID != want.gid || info.Mode != want.mode:
 		return fmt.Errorf("cannot use the instance %s: it belongs to %d:%d with mode %#o, and %s to %d:%d with %#o; "+
 			"make them the same, or remove the instance",
-			dir.Name(), info.UID, info.GID, info.Mode, target.Path, want.UID, want.GID, want.Mode)
+			dir.Name(), info.UID, info.GID, info.Mode, target.Path, want.uid, want.gid, want.mode)
 	}
 	return nil
 }
@@ -400,10 +413,11 @@ func resemble(parent *os.File, name string, target Target, owner Owner) error {
 	if _, err := mountfd.SetMark(dir, owner.mark()); err != nil {
 		return err
 	}
-	if err := unix.Fchown(int(dir.Fd()), int(target.Info.UID), int(target.Info.GID)); err != nil {
+	want := target.pattern(owner)
+	if err := unix.Fchown(int(dir.Fd()), int(want.uid), int(want.gid)); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(int(dir.Fd()), target.Info.Mode); err != nil {
+	if err := unix.Fchmod(int(dir.Fd()), want.mode); err != nil {
 		return err
 	}
 	label, err := LabelOf(target)

@@ -28,9 +28,10 @@ func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 	if err != nil {
 		return nil, err
 	}
+	want := target.pattern(owner)
 	how := mountfd.Tmpfs{
 		Size: p.Size, Percent: p.Percent, Inodes: p.Inodes,
-		Mode: target.Info.Mode, UID: target.Info.UID, GID: target.Info.GID,
+		Mode: want.mode, UID: want.uid, GID: want.gid,
 		Flags: flags, SELinuxLabel: label, SourceInTable: TmpfsSource,
 	}
 	if p.Mode != 0 {

@@ -417,3 +417,39 @@ func TestWhereMountPointsAreMade(t *testing.T) {
 		})
 	}
 }
+
+// What another user has put where a target is to be does not decide whose the instance is.
+func TestAnInstanceBelongsToNobodyElse(t *testing.T) {
+	for name, c := range map[string]struct {
+		above os.FileMode
+		want  string
+	}{
+		"another user's, by root's will":        {0o755, "1001:1001 707"},
+		"another user's, where all can make it": {os.ModeSticky | 0o777, "1000:1000 700"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			base, err := os.MkdirTemp("/opt", "base")
+			must(t, err)
+			t.Cleanup(func() { _ = os.RemoveAll(base) })
+			m.configure("", fmt.Sprintf("base = %q", base))
+			must(t, os.Chmod(m.top, c.above), os.Chown(m.target, int(bob.UID), int(bob.GID)), os.Chmod(m.target, 0o707))
+			answer := m.open(alice, process.Stay(t, "cd "+m.top))
+			if answer.Err != nil || answer.Namespace == nil {
+				t.Fatal(answer.Err)
+			}
+			must(t, m.resident.View().In(answer.Namespace.File, func(root *os.File) {
+				place, err := mountfd.Open(root, m.target)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer place.Close()
+				info, err := mountfd.Stat(place)
+				if got := fmt.Sprintf("%d:%d %o", info.UID, info.GID, info.Mode); got != c.want || err != nil {
+					t.Errorf("the instance is %s, want %s: %v", got, c.want, err)
+				}
+			}))
+		})
+	}
+}
