@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -34,8 +35,15 @@ func main() {
 	output := flag.String("o", "", "also write the report to `FILE`")
 	ssh := flag.Bool("ssh", false, "only the part for which a whole system is needed (test/host/boot)")
 	include := flag.String("include", "", "a `FILE` with that part, to be put into the report")
+	sessions := flag.Int("sessions", -1, "measure nothing: open so many sessions, run the command that follows, and end")
 	flag.Parse()
-	if err := run(*output, *include, *ssh); err != nil {
+	var err error
+	if *sessions >= 0 {
+		err = runBeside(*sessions, flag.Args())
+	} else {
+		err = run(*output, *include, *ssh)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -124,6 +132,33 @@ func run(output, include string, ssh bool) error {
 	}
 	plot := strings.TrimSuffix(output, ".md") + ".svg"
 	return errors.Join(os.WriteFile(output, []byte(text), 0o644), os.WriteFile(plot, []byte(r.plot()), 0o644))
+}
+
+// runBeside runs a command, for a profile of it or of the broker, while so many sessions
+// are open. In its environment, BROKER is the pid of the broker.
+func runBeside(sessions int, command []string) error {
+	if os.Getenv("GOTMPNS_DISPOSABLE") != "1" || len(command) == 0 {
+		return fmt.Errorf("run it in a disposable root (test/root/enter), with a command")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	h, err := newHost(filepath.Dir(self))
+	if err != nil {
+		return err
+	}
+	if sessions > 0 {
+		m, err := h.openRange(broker, 0, sessions, usersMost)
+		if err != nil {
+			return err
+		}
+		defer m.close()
+	}
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), fmt.Sprintf("BROKER=%d", h.broker.Process.Pid))
+	return cmd.Run()
 }
 
 // measure returns the microseconds of every first login, by variant; fresh says that the
