@@ -23,7 +23,7 @@ import (
 // Process is a process that was there when it was opened.
 type Process struct {
 	PID int
-	dir *os.File
+	dir int // its directory in /proc; not an os.File, which would ask for its flags first
 }
 
 // Open opens the directory of a process in /proc; the caller closes it.
@@ -33,29 +33,39 @@ func Open(pid int) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", path, err)
 	}
-	return &Process{PID: pid, dir: os.NewFile(uintptr(fd), path)}, nil
+	return &Process{PID: pid, dir: fd}, nil
 }
 
-// Close closes the directory.
-func (p *Process) Close() error { return p.dir.Close() }
+// Close closes the directory; what is asked of the process afterwards fails.
+func (p *Process) Close() error {
+	if p.dir < 0 {
+		return nil
+	}
+	fd := p.dir
+	p.dir = -1
+	return unix.Close(fd)
+}
+
+// name is what errors call something of the process.
+func (p *Process) name(of string) string { return "/proc/" + strconv.Itoa(p.PID) + of }
 
 // Table is the path of the mountinfo file of the process, for as long as it is open.
 func (p *Process) Table() string {
-	return "/proc/self/fd/" + strconv.Itoa(int(p.dir.Fd())) + "/mountinfo"
+	return "/proc/self/fd/" + strconv.Itoa(p.dir) + "/mountinfo"
 }
 
 // StartTime returns the moment at which the process began, in clock ticks since
 // boot (field 22 of /proc/PID/stat); an error says that it has ended.
 func (p *Process) StartTime() (string, error) {
-	fd, err := unix.Openat(int(p.dir.Fd()), "stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(p.dir, "stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", fmt.Errorf("cannot open %s/stat: %w", p.dir.Name(), err)
+		return "", fmt.Errorf("cannot open %s: %w", p.name("/stat"), err)
 	}
 	defer unix.Close(fd)
 	var text [1024]byte
 	n, err := unix.Read(fd, text[:])
 	if err != nil {
-		return "", fmt.Errorf("cannot read %s/stat: %w", p.dir.Name(), err)
+		return "", fmt.Errorf("cannot read %s: %w", p.name("/stat"), err)
 	}
 	return startTimeIn(string(text[:max(n, 0)]))
 }
@@ -101,24 +111,24 @@ func (p *Process) Root() (*os.File, error) { return p.open("root", unix.O_PATH|u
 // system. Its name is the path as the process sees it; the caller closes it.
 func (p *Process) Cwd() (*os.File, error) {
 	var path [unix.PathMax]byte
-	n, err := unix.Readlinkat(int(p.dir.Fd()), "cwd", path[:])
+	n, err := unix.Readlinkat(p.dir, "cwd", path[:])
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s/cwd: %w", p.dir.Name(), err)
+		return nil, fmt.Errorf("cannot read %s: %w", p.name("/cwd"), err)
 	}
-	fd, err := unix.Openat(int(p.dir.Fd()), "cwd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(p.dir, "cwd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s/cwd: %w", p.dir.Name(), err)
+		return nil, fmt.Errorf("cannot open %s: %w", p.name("/cwd"), err)
 	}
 	return os.NewFile(uintptr(fd), string(path[:n])), nil
 }
 
 // open follows a link of the kernel's below /proc/PID, without the runtime's poller.
 func (p *Process) open(name string, flags int) (*os.File, error) {
-	fd, err := unix.Openat(int(p.dir.Fd()), name, flags|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(p.dir, name, flags|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s/%s: %w", p.dir.Name(), name, err)
+		return nil, fmt.Errorf("cannot open %s: %w", p.name("/"+name), err)
 	}
-	return os.NewFile(uintptr(fd), p.dir.Name()+"/"+name), nil
+	return os.NewFile(uintptr(fd), p.name("/"+name)), nil
 }
 
 // SELinuxContext returns the context that the process has asked for, for the next program
@@ -126,7 +136,7 @@ func (p *Process) open(name string, flags int) (*os.File, error) {
 // Empty: there is none.
 func (p *Process) SELinuxContext() string {
 	for _, name := range [...]string{"attr/exec", "attr/current"} {
-		fd, err := unix.Openat(int(p.dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(p.dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			continue
 		}
@@ -144,8 +154,8 @@ func (p *Process) SELinuxContext() string {
 // something only beside another that is looked at while both are there.
 func (p *Process) Identity(name string) (mountfd.ID, error) {
 	var st unix.Stat_t
-	if err := unix.Fstatat(int(p.dir.Fd()), name, &st, 0); err != nil {
-		return mountfd.ID{}, fmt.Errorf("cannot stat %s/%s: %w", p.dir.Name(), name, err)
+	if err := unix.Fstatat(p.dir, name, &st, 0); err != nil {
+		return mountfd.ID{}, fmt.Errorf("cannot stat %s: %w", p.name("/"+name), err)
 	}
 	return mountfd.ID{Device: st.Dev, Inode: st.Ino}, nil
 }
@@ -154,8 +164,8 @@ func (p *Process) Identity(name string) (mountfd.ID, error) {
 // ([mountfd.MountID]). It asks no file system.
 func (p *Process) RootMount() (uint64, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(int(p.dir.Fd()), "root", unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &st); err != nil {
-		return 0, fmt.Errorf("cannot statx %s/root: %w", p.dir.Name(), err)
+	if err := unix.Statx(p.dir, "root", unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &st); err != nil {
+		return 0, fmt.Errorf("cannot statx %s: %w", p.name("/root"), err)
 	}
 	return st.Mnt_id, nil
 }
@@ -164,8 +174,8 @@ func (p *Process) RootMount() (uint64, error) {
 // into by its user (proc(5)).
 func (p *Process) Owner() (uint32, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(p.dir.Fd()), &st); err != nil {
-		return 0, fmt.Errorf("cannot stat %s: %w", p.dir.Name(), err)
+	if err := unix.Fstat(p.dir, &st); err != nil {
+		return 0, fmt.Errorf("cannot stat %s: %w", p.name(""), err)
 	}
 	return st.Uid, nil
 }
@@ -204,14 +214,13 @@ func OwnedByUs(namespace *os.File) bool {
 	if err != nil {
 		return false
 	}
-	owner := os.NewFile(uintptr(fd), "user namespace")
-	defer owner.Close()
-	theirs, err := IdentityOf(owner)
-	if err != nil {
+	defer unix.Close(fd)
+	var theirs unix.Stat_t
+	if unix.Fstat(fd, &theirs) != nil {
 		return false
 	}
 	ours, err := IdentityAt("/proc/self/ns/user")
-	return err == nil && theirs == ours
+	return err == nil && ours == mountfd.ID{Device: theirs.Dev, Inode: theirs.Ino}
 }
 
 // All lists the pids that /proc shows.
