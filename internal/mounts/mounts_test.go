@@ -1,6 +1,9 @@
 package mounts
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"strings"
 	"testing"
 
@@ -107,3 +110,32 @@ func TestARemovedDirectoryIsNowhere(t *testing.T) {
 }
 
 const sessionRoot = "40 1 8:1 / / rw master:1 - ext4 /dev/sda1 rw\n"
+
+// What [ReadAlong] leaves out says nothing about the paths that it is for.
+func TestATableAlongSomePaths(t *testing.T) {
+	const more = "46 43 8:3 / /tmp/deep\\040er rw - ext4 /dev/sdb1 rw\n47 45 8:3 / /dev/shm/below rw - ext4 /dev/sdb1 rw\n48 40 8:9 / /dev/shm2 rw - ext4 /dev/sdb1 rw\n"
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/mountinfo", []byte(session+more), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := []string{"/tmp/deep er/x", "/dev/shm", "/tmp", "/"}
+	along, err := ReadAlong(dir, paths...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 9 || len(along) != 4 {
+		t.Errorf("%d and %d mounts, want 9 and 4", len(all), len(along))
+	}
+	for _, path := range paths {
+		if one, other := all.At(path), along.At(path); one == nil || other == nil || one.ID != other.ID {
+			t.Errorf("%s lies on %v, and on %v", path, one, other)
+		}
+	}
+	if _, err := Read(dir + "/missing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error is %v", err)
+	}
+}
