@@ -9,8 +9,11 @@ package inventory
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,9 +50,9 @@ type Session struct {
 	Namespace uint64 // that the login process is in, as in /proc/PID/ns/mnt; 0: not to be found out
 	Why       string // why it has a namespace of its own; empty: it is the user's first, or joined one
 	Places    []Place
-	Proc      string // the directory in /proc of a thread that is in the session's namespace; empty: none is
-	table     mounts.Table
-	start     string // of the process PID
+	Proc      string       // the directory in /proc of a thread that is in the session's namespace; empty: none is
+	table     mounts.Table // of [Own] only: it would be large for thousands of sessions
+	start     string       // of the process PID
 }
 
 // Place is a target in a session.
@@ -58,6 +61,7 @@ type Place struct {
 	Kind   Kind
 	Host   string // its path on the host; empty: no path of the host leads there
 	Reach  string // a path by which root reaches it from the host
+	device string // of a tmpfs that [Take] has found
 }
 
 // Kind says what a session has at a target.
@@ -110,7 +114,8 @@ func Take(p policy.Policy, want Want) (Inventory, error) {
 		return Inventory{}, err
 	}
 	t := taker{
-		view: v, store: instance.NewStore(v, records), want: want, seen: map[string]bool{}, directory: map[string]bool{},
+		view: v, store: instance.NewStore(v, records), want: want,
+		seen: map[string]bool{}, directory: map[string]bool{},
 		Inventory: Inventory{records: records},
 	}
 	if t.host, err = mounts.Read("/proc/thread-self"); err != nil {
@@ -128,7 +133,15 @@ type taker struct {
 	seen  map[string]bool // devices of tmpfs that are listed
 	// directory has the paths of the instances that are directories.
 	directory map[string]bool
+	known     sync.Map // of a Place by where
 	Inventory
+}
+
+// where is a target in a namespace. Its number is no other's during one inventory: all
+// sessions that are looked at were there when it began.
+type where struct {
+	namespace uint64
+	target    string
 }
 
 // instances looks at the targets of the configuration, and at those which an
@@ -178,15 +191,10 @@ func (t *taker) strays(target instance.Target) {
 // tmpfs lists those of a session that no other session has been seen with.
 func (t *taker) tmpfs(s Session) {
 	for _, p := range s.Places {
-		if p.Kind != Tmpfs {
+		if p.Kind != Tmpfs || t.seen[p.device] {
 			continue
 		}
-		m := s.table.At(p.Target)
-		device := fmt.Sprintf("%d:%d", m.Major, m.Minor)
-		if t.seen[device] {
-			continue
-		}
-		t.seen[device] = true
+		t.seen[p.device] = true
 		found := Instance{User: s.User, UID: s.UID, Target: p.Target, Kind: Tmpfs, Host: p.Reach}
 		if !t.isShared(s.UID, p) {
 			found.Session = s.Name
@@ -213,39 +221,69 @@ func (t *taker) isShared(uid uint32, p Place) bool {
 	return mountfd.Mark(dir) == record.Mark
 }
 
-func isOwnedByUs(path string) bool {
-	ns, err := proc.OpenNamespace(path + "/ns/mnt")
-	if err != nil {
-		return false
-	}
-	defer ns.Close()
-	return proc.OwnedByUs(ns)
-}
-
 func (t *taker) target(path string) (instance.Target, bool) {
 	target, err := instance.OpenTarget(t.view.Host, path)
 	return target, err == nil
 }
 
+// sessions looks at several of them at once: what takes long is the kernel's printing of
+// mount tables. All that it reads is in /proc, which [view.Enter] has checked from where
+// the other threads are.
 func (t *taker) sessions() {
-	for _, r := range t.recorded() {
-		if !r.Lives() {
+	records, host := t.recorded(), namespaceOf("/proc/thread-self")
+	found := make([]*Session, len(records))
+	var taken atomic.Int64
+	var readers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		readers.Add(1)
+		go func() {
+			defer readers.Done()
+			for i := taken.Add(1) - 1; i < int64(len(records)); i = taken.Add(1) - 1 {
+				found[i] = t.session(records[i], host)
+			}
+		}()
+	}
+	readers.Wait()
+	for _, s := range found {
+		if s == nil {
 			t.Ended++
 			continue
 		}
-		s := Session{
-			Name: r.Name, User: r.User, UID: r.UID, Service: r.Service, TTY: r.TTY, RHost: r.RHost,
-			PID: r.PID, Since: r.Since, Why: r.Why, start: r.Start,
-		}
-		s.find(r, namespaceOf("/proc/thread-self"))
-		for _, target := range r.Targets {
-			s.Places = append(s.Places, t.place(s, target))
-		}
-		if r.Lives() { // or its pid is another's by now
-			t.Sessions = append(t.Sessions, s)
-			t.tmpfs(s)
-		}
+		t.Sessions = append(t.Sessions, *s)
+		t.tmpfs(*s)
 	}
+}
+
+// session looks at a session; nil: it has ended.
+func (t *taker) session(r state.Recorded, host uint64) *Session {
+	process := open(r)
+	if process == nil {
+		return nil
+	}
+	defer process.Close()
+	s := Session{
+		Name: r.Name, User: r.User, UID: r.UID, Service: r.Service, TTY: r.TTY, RHost: r.RHost,
+		PID: r.PID, Since: r.Since, Why: r.Why, start: r.Start,
+	}
+	s.find(r, host)
+	s.Places = t.places(s, r.Targets)
+	if _, err := process.Identity("ns/mnt"); err != nil { // then the pid may be another's by now
+		return nil
+	}
+	return &s
+}
+
+// open opens the process of a session, which is the caller's to close; nil: it has ended.
+func open(r state.Recorded) *proc.Process {
+	process, err := proc.Open(r.PID)
+	if err != nil {
+		return nil
+	}
+	if start, err := process.StartTime(); err != nil || start != r.Start {
+		process.Close()
+		return nil
+	}
+	return process
 }
 
 func (t *taker) recorded() []state.Recorded {
@@ -259,23 +297,39 @@ func (t *taker) recorded() []state.Recorded {
 // a host with threads may have opened the session in any of them. One that a user
 // has made is not looked into: what it says is the user's word.
 func (s *Session) find(r state.Recorded, host uint64) {
-	tasks, err := os.ReadDir("/proc/" + strconv.Itoa(s.PID) + "/task")
+	// Mostly it is the main thread, which has the number of the process.
+	tasks := "/proc/" + strconv.Itoa(s.PID) + "/task/"
+	if s.isIn(tasks+strconv.Itoa(s.PID), r, host) {
+		return
+	}
+	entries, err := os.ReadDir(tasks)
 	if err != nil {
 		return
 	}
-	for _, task := range tasks {
-		thread := "/proc/" + strconv.Itoa(s.PID) + "/task/" + task.Name()
-		n := namespaceOf(thread)
-		if n == 0 || n == host || !isOwnedByUs(thread) {
-			continue
-		}
-		s.Namespace = n
-		if isSessions(r, n) {
-			s.Proc = thread
-			s.table, _ = mounts.Read(thread)
+	for _, entry := range entries {
+		if s.isIn(tasks+entry.Name(), r, host) {
 			return
 		}
 	}
+}
+
+// isIn says whether a thread has the namespace of the session, and notes it.
+func (s *Session) isIn(thread string, r state.Recorded, host uint64) bool {
+	ns, err := proc.OpenNamespace(thread + "/ns/mnt")
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	id, err := proc.IdentityOf(ns)
+	if err != nil || id.Inode == host || !proc.OwnedByUs(ns) {
+		return false
+	}
+	s.Namespace = id.Inode
+	if !isSessions(r, id.Inode) {
+		return false
+	}
+	s.Proc = thread
+	return true
 }
 
 // isSessions says whether a namespace that the login process is in is that of its session.
@@ -286,25 +340,47 @@ func isSessions(r state.Recorded, namespace uint64) bool {
 	return r.Namespace == namespace || r.Namespace == 0 && len(r.Targets) > 0
 }
 
-func (t *taker) place(s Session, target string) Place {
-	if s.Proc == "" {
-		return Place{Target: target, Kind: Unknown}
+// places looks up the targets of a session. Sessions that share a namespace have the same
+// at a target: their table is read once.
+func (t *taker) places(s Session, targets []string) []Place {
+	var places []Place
+	var table mounts.Table
+	for _, target := range targets {
+		at := where{s.Namespace, target}
+		known, isKnown := t.known.Load(at)
+		switch {
+		case s.Proc == "":
+			places = append(places, Place{Target: target, Kind: Unknown})
+			continue
+		case isKnown:
+			places = append(places, known.(Place))
+			continue
+		case table == nil:
+			table, _ = mounts.ReadAlong(s.Proc, targets...)
+		}
+		p := t.place(s.Proc, table, target)
+		t.known.Store(at, p)
+		places = append(places, p)
 	}
-	m := s.table.At(target)
+	return places
+}
+
+func (t *taker) place(thread string, table mounts.Table, target string) Place {
+	m := table.At(target)
 	if m == nil || m.Mountpoint != target {
 		return Place{Target: target, Kind: Gone}
 	}
-	p := Place{Target: target, Kind: Bind, Reach: s.Proc + "/root" + target}
+	p := Place{Target: target, Kind: Bind, Reach: thread + "/root" + target}
 	if mounts.IsRemoved(m) {
 		p.Kind = Removed
 		return p
 	}
-	if host, ok := s.table.Same(target, t.host); ok {
+	if host, ok := table.Same(target, t.host); ok {
 		p.Host, p.Reach = host, host
 	}
 	switch {
 	case m.FSType == "tmpfs" && m.Source == TmpfsSource && m.Root == "/":
-		p.Kind = Tmpfs
+		p.Kind, p.device = Tmpfs, fmt.Sprintf("%d:%d", m.Major, m.Minor)
 	case t.directory[p.Host]:
 		p.Kind = Directory
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"gotmpns/internal/mounts"
+	"gotmpns/internal/proc"
 )
 
 // Inside is a place in a user's private view.
@@ -34,7 +35,7 @@ func (inv Inventory) OnHost(user, path string) ([]string, error) {
 		}
 	}
 	for _, s := range inv.OfUser(user) {
-		switch host, ok := s.table.Same(path, inv.host); {
+		switch host, ok := s.mounts(path).Same(path, inv.host); {
 		case ok:
 			add(host)
 		case s.Proc != "":
@@ -50,6 +51,19 @@ func (inv Inventory) OnHost(user, path string) ([]string, error) {
 		return nil, fmt.Errorf("cannot find %s of %s: there is no open session, and no directory of an earlier one", path, user)
 	}
 	return found, nil
+}
+
+// mounts is the session's table as far as it concerns a path; empty where it cannot be
+// read any more.
+func (s Session) mounts(path string) mounts.Table {
+	if s.table != nil || s.Proc == "" {
+		return s.table
+	}
+	table, err := mounts.ReadAlong(s.Proc, path)
+	if err != nil || namespaceOf(s.Proc) != s.Namespace || !proc.Is(s.PID, s.start) {
+		return nil
+	}
+	return table
 }
 
 // waiting finds a path in the instances of a user who has no session. What is in
