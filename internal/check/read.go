@@ -268,17 +268,30 @@ func filesOf(pattern, dir string) []string {
 
 func leftoversIn(inv inventory.Inventory) Leftovers {
 	l := Leftovers{Records: inv.Ended, Bases: inv.Strays}
+	// A lookup by the C library reads the file from its beginning, for each user.
+	known := map[uint32]bool{}
+	for _, a := range localAccounts() {
+		known[a.uid] = true
+	}
 	for _, i := range inv.Instances {
-		var unknown user.UnknownUserError
-		var unknownID user.UnknownUserIdError
 		if i.Aside {
 			l.Aside = append(l.Aside, i.Host)
 			continue
 		}
-		_, err := user.LookupId(strconv.FormatUint(uint64(i.UID), 10))
-		if errors.As(err, &unknownID) || errors.As(err, &unknown) {
+		if _, asked := known[i.UID]; !asked {
+			known[i.UID] = !isUnknown(i.UID)
+		}
+		if !known[i.UID] {
 			l.Unknown = append(l.Unknown, i.Host)
 		}
 	}
 	return l
+}
+
+// isUnknown says that no source of accounts has a uid; one that fails does not say so.
+func isUnknown(uid uint32) bool {
+	var unknown user.UnknownUserError
+	var unknownID user.UnknownUserIdError
+	_, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	return errors.As(err, &unknownID) || errors.As(err, &unknown)
 }
