@@ -220,6 +220,7 @@ func printInventory(out io.Writer, inv inventory.Inventory) error {
 // addSessions adds a line for each session and, after the last one of a namespace,
 // what they see there.
 func addSessions(table *columns, sessions []inventory.Session) {
+	several := inSeveral(sessions)
 	for i, s := range sessions {
 		name, namespace := printable(s.User), number(s.Namespace)
 		if i > 0 && sessions[i-1].User == s.User {
@@ -235,25 +236,25 @@ func addSessions(table *columns, sessions []inventory.Session) {
 		for _, p := range s.Places {
 			table.line("    " + printable(p.Target) + "  " + whereOf(p))
 		}
-		if s.Why != "" && hasSeveral(sessions, s.User) {
+		if s.Why != "" && several[s.User] {
 			table.line("    own namespace: " + printable(s.Why))
 		}
 	}
 }
 
-// hasSeveral says whether the sessions of a user are in more than one namespace.
-func hasSeveral(sessions []inventory.Session, user string) bool {
-	var first uint64
+// inSeveral are the users whose sessions are in more than one namespace.
+func inSeveral(sessions []inventory.Session) map[string]bool {
+	first, several := map[string]uint64{}, map[string]bool{}
 	for _, s := range sessions {
-		if s.User != user || s.Namespace == 0 || s.Namespace == first {
+		if s.Namespace == 0 {
 			continue
 		}
-		if first != 0 {
-			return true
+		if n, seen := first[s.User]; seen && n != s.Namespace {
+			several[s.User] = true
 		}
-		first = s.Namespace
+		first[s.User] = s.Namespace
 	}
-	return false
+	return several
 }
 
 // sharesNamespace says whether two sessions of one user see the same.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -99,7 +100,8 @@ type columnLine struct {
 func (c *columns) add(cells ...string) { *c = append(*c, columnLine{cells: cells}) }
 func (c *columns) line(text string)    { *c = append(*c, columnLine{text: text}) }
 
-func (c columns) print(out io.Writer) error {
+func (c columns) print(w io.Writer) error {
+	out := bufio.NewWriter(w) // one system call for many lines
 	const gap = 2
 	widths := map[int]int{}
 	for _, l := range c {
@@ -112,9 +114,7 @@ func (c columns) print(out io.Writer) error {
 		for i, cell := range l.cells {
 			text += cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
 		}
-		if _, err := fmt.Fprintln(out, strings.TrimRight(text, " ")); err != nil {
-			return err
-		}
+		fmt.Fprintln(out, strings.TrimRight(text, " "))
 	}
-	return nil
+	return out.Flush()
 }
