@@ -168,9 +168,7 @@ func (b *Broker) hold(answer *session.Answer) {
 	if answer.Namespace == nil || b.registry.Join(answer.UID, answer.Namespace, answer.Session) {
 		return
 	}
-	if n, err := answer.Namespace.Duplicate(); err == nil {
-		b.registry.Add(answer.UID, n, answer.Session)
-	}
+	b.registry.Add(answer.UID, answer.Namespace, answer.Session)
 }
 
 // spawn starts another thread, for a connection that has waited (or -1), unless there

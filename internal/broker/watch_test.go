@@ -81,6 +81,7 @@ func (w *watch) serve(uid uint32, p *process.Process) (session string) {
 	file, err := proc.OpenNamespace("/proc/" + strconv.Itoa(p.PID) + "/ns/mnt")
 	must(w.t, err)
 	w.registry.Add(uid, &registry.Namespace{Session: session, PID: p.PID, Key: "k", File: file}, session)
+	must(w.t, file.Close())
 	pidfd, err := unix.PidfdOpen(p.PID, 0)
 	must(w.t, err)
 	w.add(uid, session, pidfd)

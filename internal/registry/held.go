@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unique"
 
 	"golang.org/x/sys/unix"
 
@@ -18,24 +19,52 @@ import (
 // threads.
 type Held struct {
 	mu      sync.Mutex
-	users   map[uint32][]*held
+	users   map[uint32]*held  // the latest one of each
 	numbers map[uint64]uint32 // whose a namespace is, by its inode
 	looked  time.Duration     // of the thread that calls Release
 }
 
-// held is a namespace and what keeps it here.
+// held is a namespace and what keeps it here. There are thousands, so it is small: a
+// plain descriptor, and a key that all with the same one share.
 type held struct {
-	Namespace
+	id       mountfd.ID
+	key      unique.Handle[string]
+	made     string    // the name of the session that it was made for
+	sessions []string  // whose login process lives
+	resident *resident // a process that is in it though no session is
+	older    *held     // of the same user
+	fd, pid  int32
 	uid      uint32
-	sessions map[string]bool // whose login process lives
-	resident *resident       // a process that is in it though no session is
 }
+
+// duplicate returns another descriptor of the namespace: what is held may be closed at
+// any moment.
+func (n *held) duplicate() (*Namespace, error) {
+	file, err := duplicate(int(n.fd), "a held namespace")
+	if err != nil {
+		return nil, err
+	}
+	return &Namespace{Session: n.made, PID: int(n.pid), Key: n.key.Value(), File: file, id: n.id}, nil
+}
+
+func (n *held) close() error { return unix.Close(int(n.fd)) }
 
 // resident is a process that stayed when the last session ended, such as tmux.
 type resident struct{ pid, pidfd int }
 
 // NewHeld returns a registry that holds nothing.
-func NewHeld() *Held { return &Held{users: map[uint32][]*held{}, numbers: map[uint64]uint32{}} }
+func NewHeld() *Held { return &Held{users: map[uint32]*held{}, numbers: map[uint64]uint32{}} }
+
+// all goes through what is held, by user and the latest first.
+func (h *Held) all(yield func(*held) bool) {
+	for _, latest := range h.users {
+		for n := latest; n != nil; n = n.older {
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
 
 // Whose says whose namespace has a number, of those that are held now.
 func (h *Held) Whose(number uint64) (uid uint32, ok bool) {
@@ -59,8 +88,8 @@ func (h *Held) of(uid uint32) []*Namespace {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var found []*Namespace
-	for _, n := range slices.Backward(h.users[uid]) {
-		if d, err := n.Duplicate(); err == nil {
+	for n := h.users[uid]; n != nil; n = n.older {
+		if d, err := n.duplicate(); err == nil {
 			found = append(found, d)
 		}
 	}
@@ -72,6 +101,7 @@ func (h *Held) of(uid uint32) []*Namespace {
 func (h *Held) Adopt(records *state.Dir, uid uint32, host *os.File) {
 	for _, n := range slices.Backward(OfRecords(records, uid, host)) {
 		h.Add(uid, n, n.Session)
+		n.Close()
 	}
 }
 
@@ -84,31 +114,38 @@ func (h *Held) Join(uid uint32, n *Namespace, session string) bool {
 }
 
 func (h *Held) join(uid uint32, id mountfd.ID, session string) bool {
-	for _, known := range h.users[uid] {
+	for known := h.users[uid]; known != nil; known = known.older {
 		if known.id == id {
-			known.sessions[session] = true
+			if !slices.Contains(known.sessions, session) {
+				known.sessions = append(known.sessions, session)
+			}
 			return true
 		}
 	}
 	return false
 }
 
-// Add registers a session in a namespace, which is the registry's to close from now on.
+// Add registers a session in a namespace, which stays the caller's to close. Where the
+// registry cannot have a descriptor of its own, the namespace is not held.
 func (h *Held) Add(uid uint32, n *Namespace, session string) {
 	id, err := proc.IdentityOf(n.File)
 	if err != nil {
-		n.Close()
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.join(uid, id, session) {
-		n.Close()
 		return
 	}
-	n.id = id
+	fd, err := unix.FcntlInt(n.File.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
 	h.numbers[id.Inode] = uid
-	h.users[uid] = append(h.users[uid], &held{Namespace: *n, uid: uid, sessions: map[string]bool{session: true}})
+	h.users[uid] = &held{
+		id: id, key: unique.Make(n.Key), made: n.Session, sessions: []string{session},
+		older: h.users[uid], fd: int32(fd), pid: int32(n.PID), uid: uid,
+	}
 }
 
 // End says that a session has ended. What nobody is known to be in stays until
@@ -116,8 +153,8 @@ func (h *Held) Add(uid uint32, n *Namespace, session string) {
 func (h *Held) End(uid uint32, session string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, n := range h.users[uid] {
-		delete(n.sessions, session)
+	for n := h.users[uid]; n != nil; n = n.older {
+		n.sessions = slices.DeleteFunc(n.sessions, func(name string) bool { return name == session })
 	}
 }
 
@@ -125,15 +162,15 @@ func (h *Held) End(uid uint32, session string) {
 func (h *Held) Holds(uid uint32) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.users[uid]) > 0
+	return h.users[uid] != nil
 }
 
 // Count returns how many namespaces are held, and of how many users.
 func (h *Held) Count() (namespaces, users int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, list := range h.users {
-		namespaces += len(list)
+	for range h.all {
+		namespaces++
 	}
 	return namespaces, len(h.users)
 }
@@ -155,7 +192,7 @@ func (h *Held) Release() []uint32 {
 	// The kernel takes the mounts apart here, thousands of them perhaps, and waits for its
 	// own readers: no login may wait for that.
 	for _, n := range gone {
-		n.Close()
+		_ = n.close()
 	}
 	return left
 }
@@ -169,11 +206,9 @@ func (h *Held) idle() map[mountfd.ID]*held {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	idle := map[mountfd.ID]*held{}
-	for _, list := range h.users {
-		for _, n := range list {
-			if len(n.sessions) == 0 && !n.resident.lives() {
-				idle[n.id] = n
-			}
+	for n := range h.all {
+		if len(n.sessions) == 0 && !n.resident.lives() {
+			idle[n.id] = n
 		}
 	}
 	return idle
@@ -252,13 +287,31 @@ func (h *Held) release(idle map[mountfd.ID]*held, found map[mountfd.ID]*resident
 		}
 		delete(h.numbers, id.Inode)
 		gone = append(gone, n)
-		h.users[n.uid] = slices.DeleteFunc(h.users[n.uid], func(o *held) bool { return o == n })
-		if len(h.users[n.uid]) == 0 {
-			delete(h.users, n.uid)
+		if h.unlink(n); h.users[n.uid] == nil {
 			left = append(left, n.uid)
 		}
 	}
+	if len(h.users) == 0 { // a map keeps the memory that it has had
+		h.users, h.numbers = map[uint32]*held{}, map[uint64]uint32{}
+	}
 	return gone, left
+}
+
+// unlink takes a namespace out of the list of its user.
+func (h *Held) unlink(gone *held) {
+	latest := h.users[gone.uid]
+	if latest == gone {
+		if h.users[gone.uid] = gone.older; gone.older == nil {
+			delete(h.users, gone.uid)
+		}
+		return
+	}
+	for n := latest; n != nil; n = n.older {
+		if n.older == gone {
+			n.older = gone.older
+			return
+		}
+	}
 }
 
 // Residents returns the pidfds of processes for whose end [Held.Release] is to be called
@@ -267,11 +320,9 @@ func (h *Held) Residents() []int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var fds []int
-	for _, list := range h.users {
-		for _, n := range list {
-			if n.resident != nil {
-				fds = append(fds, n.resident.pidfd)
-			}
+	for n := range h.all {
+		if n.resident != nil {
+			fds = append(fds, n.resident.pidfd)
 		}
 	}
 	return fds

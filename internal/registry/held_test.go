@@ -23,6 +23,12 @@ func wantCount(t *testing.T, h *Held, namespaces, users int) {
 	}
 }
 
+// add is for a namespace that the test does not need itself.
+func add(h *Held, uid uint32, n *Namespace, session string) {
+	h.Add(uid, n, session)
+	_ = n.Close()
+}
+
 func TestWhatIsHeldLastsUntilItsSessionsHaveEnded(t *testing.T) {
 	records, host := newRecords(t)
 	h := NewHeld()
@@ -30,8 +36,8 @@ func TestWhatIsHeldLastsUntilItsSessionsHaveEnded(t *testing.T) {
 	must(t, err)
 	before := descriptors(t)
 	login := own(t)
-	h.Add(alice, open(t, login, "first"), "first")
-	h.Add(alice, open(t, login, "second"), "second")
+	add(h, alice, open(t, login, "first"), "first")
+	add(h, alice, open(t, login, "second"), "second")
 	wantCount(t, h, 1, 1)
 	wantNamespaces(t, h.Of(records, alice, host), login)
 	wantNamespaces(t, h.Of(records, bob, host))
@@ -76,9 +82,9 @@ func TestTheLatestNamespaceComesFirst(t *testing.T) {
 	h := NewHeld()
 	logins := []*process.Process{own(t), own(t), own(t)}
 	for i, login := range logins {
-		h.Add(alice, open(t, login, fmt.Sprint(i)), fmt.Sprint(i))
+		add(h, alice, open(t, login, fmt.Sprint(i)), fmt.Sprint(i))
 	}
-	h.Add(alice, open(t, logins[0], "again"), "again")
+	add(h, alice, open(t, logins[0], "again"), "again")
 	wantCount(t, h, 3, 1)
 	slices.Reverse(logins)
 	wantNamespaces(t, h.Of(records, alice, host), logins...)
@@ -91,7 +97,7 @@ func TestAProcessThatStaysKeepsItsNamespace(t *testing.T) {
 	before := descriptors(t)
 	login := own(t)
 	tmux, shell := with(t, login), with(t, login)
-	h.Add(alice, open(t, login, "s"), "s")
+	add(h, alice, open(t, login, "s"), "s")
 	login.End()
 	h.End(alice, "s")
 	for _, stays := range []*process.Process{tmux, shell} {
@@ -122,7 +128,7 @@ func TestAProcessThatStaysKeepsItsNamespace(t *testing.T) {
 	}
 }
 
-func residentPID(h *Held) int { return h.users[alice][0].resident.pid }
+func residentPID(h *Held) int { return h.users[alice].resident.pid }
 
 // wantEnded waits for the event that the broker waits for.
 func wantEnded(t *testing.T, pidfd int) {
@@ -143,20 +149,20 @@ func TestALoginThatJoinsWhileReleaseLooks(t *testing.T) {
 	}{
 		"nobody": {func(*testing.T, *Held, *Namespace) {}, false, []uint32{alice}, 0},
 		"another session": {func(_ *testing.T, h *Held, n *Namespace) {
-			h.Add(alice, n, "second")
+			add(h, alice, n, "second")
 		}, false, nil, 1},
 		"another session, in another namespace": {func(t *testing.T, h *Held, _ *Namespace) {
-			h.Add(alice, open(t, own(t), "second"), "second")
+			add(h, alice, open(t, own(t), "second"), "second")
 		}, false, nil, 1},
 		"another session that has ended": {func(_ *testing.T, h *Held, n *Namespace) {
-			h.Add(alice, n, "second")
+			add(h, alice, n, "second")
 			h.End(alice, "second")
 		}, true, []uint32{alice}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := NewHeld()
 			login := own(t)
-			h.Add(alice, open(t, login, "first"), "first")
+			add(h, alice, open(t, login, "first"), "first")
 			n := h.Of(records, alice, host)[0] // what the login is about to join
 			login.End()
 			h.End(alice, "first")
@@ -165,7 +171,7 @@ func TestALoginThatJoinsWhileReleaseLooks(t *testing.T) {
 			c.joins(t, h, n)
 			gone, left := h.release(idle, found)
 			for _, n := range gone {
-				must(t, n.Close())
+				must(t, n.close())
 			}
 			if diff := cmp.Diff(c.left, left); diff != "" {
 				t.Error(diff)
@@ -186,14 +192,14 @@ func TestALoginThatJoinsWhatWasReleased(t *testing.T) {
 	records, host := newRecords(t)
 	h := NewHeld()
 	login := own(t)
-	h.Add(alice, open(t, login, "first"), "first")
+	add(h, alice, open(t, login, "first"), "first")
 	n := h.Of(records, alice, host)[0]
 	login.End()
 	h.End(alice, "first")
 	if left := h.Release(); len(left) != 1 {
 		t.Fatalf("left are %v", left)
 	}
-	h.Add(alice, n, "second")
+	add(h, alice, n, "second")
 	wantCount(t, h, 1, 1)
 }
 
@@ -201,7 +207,7 @@ func TestWhereProcessesCannotBeListedEverythingStays(t *testing.T) {
 	newRecords(t)
 	h := NewHeld()
 	login := own(t)
-	h.Add(alice, open(t, login, "s"), "s")
+	add(h, alice, open(t, login, "s"), "s")
 	login.End()
 	h.End(alice, "s")
 	if gone, left := h.release(h.idle(), nil); len(left) != 0 || len(gone) != 0 {
@@ -253,7 +259,7 @@ func TestANamespaceThatIsClosedIsNotHeld(t *testing.T) {
 	file, err := os.Open("/proc/self/ns/mnt")
 	must(t, err, file.Close())
 	h := NewHeld()
-	h.Add(alice, &Namespace{File: file}, "s")
+	add(h, alice, &Namespace{File: file}, "s")
 	wantCount(t, h, 0, 0)
 	if _, err := (&Namespace{File: file}).Duplicate(); err == nil {
 		t.Error("a closed descriptor is duplicated")
@@ -280,7 +286,7 @@ func TestManyThreads(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					h.Add(u, &Namespace{Session: session, File: file}, session)
+					add(h, u, &Namespace{Session: session, File: file}, session)
 					for _, n := range h.of(u) {
 						if _, err := proc.IdentityOf(n.File); err != nil {
 							t.Error(err)
@@ -323,7 +329,7 @@ func TestASessionJoinsWhatIsHeld(t *testing.T) {
 	if h.Join(alice, made, "first") {
 		t.Error("a namespace that nobody holds is joined")
 	}
-	h.Add(alice, made, "first")
+	add(h, alice, made, "first")
 	given := h.Of(records, alice, host)[0]
 	defer given.Close()
 	if h.Join(bob, given, "bob's") || !h.Join(alice, given, "second") {

@@ -141,12 +141,21 @@ func ofProcess(pid int, uid uint32) (*Namespace, mountfd.ID) {
 	return &Namespace{PID: pid, File: file}, id
 }
 
-// Duplicate returns another descriptor of the same namespace: what is held may be closed
-// at any moment.
+// Duplicate returns the namespace with another descriptor.
 func (n *Namespace) Duplicate() (*Namespace, error) {
-	fd, err := unix.FcntlInt(n.File.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	file, err := duplicate(int(n.File.Fd()), n.File.Name())
 	if err != nil {
 		return nil, err
 	}
-	return &Namespace{Session: n.Session, PID: n.PID, Key: n.Key, File: os.NewFile(uintptr(fd), n.File.Name()), id: n.id}, nil
+	again := *n
+	again.File = file
+	return &again, nil
+}
+
+func duplicate(fd int, name string) (*os.File, error) {
+	again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(again), name), nil
 }
