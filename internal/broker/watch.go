@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -93,7 +94,9 @@ func (w *watcher) forget(pidfd int) (session watched, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if session, ok = w.sessions[pidfd]; ok {
-		delete(w.sessions, pidfd)
+		if delete(w.sessions, pidfd); len(w.sessions) == 0 {
+			w.sessions = map[int]watched{} // a map keeps the memory that it has had
+		}
 		unix.Close(pidfd) // which takes it out of the epoll, too
 	}
 	return session, ok
@@ -227,7 +230,7 @@ func (w *watcher) rescan(home *view.Resident) error {
 		users[uid] = true
 	}
 	known, adopted := w.known(), map[uint32]bool{}
-	for _, session := range records.Sessions() {
+	for session := range records.Named {
 		if known[session.Name] {
 			continue
 		}
@@ -250,6 +253,8 @@ func (w *watcher) rescan(home *view.Resident) error {
 		w.add(session.UID, session.Name, fd)
 	}
 	w.release(records, users)
+	// What logins and this have used is the system's again.
+	debug.FreeOSMemory()
 	return nil
 }
 

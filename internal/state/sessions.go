@@ -141,6 +141,33 @@ func (d *Dir) Sessions() []Recorded {
 	return found
 }
 
+// Named goes through the sessions that have a record, in no order, with what the names of
+// the records say: the name, the uid and the process. It does not read the records.
+func (d *Dir) Named(yield func(Recorded) bool) {
+	for _, directory := range d.names("sessions") {
+		for _, r := range d.named(directory) {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// named are the sessions of one user's directory, as [Dir.Named] has them.
+func (d *Dir) named(directory string) []Recorded {
+	uid, err := strconv.ParseUint(directory, 10, 32)
+	if err != nil {
+		return d.flat(directory)
+	}
+	var found []Recorded
+	for _, file := range d.names("sessions/" + directory) {
+		if pid, start := split(file); pid != 0 {
+			found = append(found, Recorded{Session: Session{Name: directory + "/" + file, UID: uint32(uid)}, PID: pid, Start: start})
+		}
+	}
+	return found
+}
+
 // Users returns the uids that have a directory of sessions.
 func (d *Dir) Users() []uint32 {
 	var uids []uint32
@@ -158,20 +185,14 @@ func byAge(a, b Recorded) int {
 
 // of reads the records of one user's directory.
 func (d *Dir) of(directory string) []Recorded {
-	uid, err := strconv.ParseUint(directory, 10, 32)
-	if err != nil {
-		return d.flat(directory)
-	}
-	var found []Recorded
-	for _, file := range d.names("sessions/" + directory) {
-		name := directory + "/" + file
-		r := Recorded{Session: sessionOf(name, d.read("sessions", name))}
-		r.UID = uint32(uid)
-		if r.PID, r.Start = split(file); r.PID == 0 {
-			continue
+	found := d.named(directory)
+	for i, r := range found {
+		if !strings.Contains(r.Name, "/") {
+			continue // [Dir.flat] has read it
 		}
-		r.Since = d.modified("sessions/" + name)
-		found = append(found, r)
+		found[i].Session = sessionOf(r.Name, d.read("sessions", r.Name))
+		found[i].UID = r.UID
+		found[i].Since = d.modified("sessions/" + r.Name)
 	}
 	slices.SortFunc(found, byAge)
 	return found
@@ -214,7 +235,7 @@ func (d *Dir) modified(path string) time.Time {
 // "gotmpns clean" call it.
 func (d *Dir) Sweep() []uint32 {
 	ended := map[uint32]bool{}
-	for _, r := range d.Sessions() {
+	for r := range d.Named {
 		if !r.Lives() {
 			d.RemoveSession(r.Name)
 			ended[r.UID] = true
