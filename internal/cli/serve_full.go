@@ -12,11 +12,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/broker"
 )
@@ -54,7 +56,7 @@ func serve(path string) error {
 // listen takes the socket that the service manager hands over (sd_listen_fds(3)),
 // or makes one.
 func listen(path string) (*os.File, func(), error) {
-	switch files := activation.Files(true); len(files) {
+	switch files := handedOver(); len(files) {
 	case 0:
 		return bind(path)
 	case 1:
@@ -62,6 +64,31 @@ func listen(path string) (*os.File, func(), error) {
 	default:
 		return nil, nil, fmt.Errorf("cannot use %d sockets: one is needed", len(files))
 	}
+}
+
+// handedOver returns the descriptors of sd_listen_fds(3), and takes its variables out of the
+// environment. Package activation does so as well, and brings TLS with it: two megabytes
+// that the broker would keep in memory.
+func handedOver() []*os.File {
+	const first = 3
+	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for _, name := range [...]string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		_ = os.Unsetenv(name)
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil || pid != strconv.Itoa(os.Getpid()) {
+		return nil
+	}
+	var files []*os.File
+	for i := range n {
+		unix.CloseOnExec(first + i)
+		name := "a socket of the service manager"
+		if i < len(names) && names[i] != "" {
+			name = names[i]
+		}
+		files = append(files, os.NewFile(uintptr(first+i), name))
+	}
+	return files
 }
 
 // bind makes a socket of our own. Its directory is the state directory, which
