@@ -36,10 +36,12 @@ func main() {
 	ssh := flag.Bool("ssh", false, "only the part for which a whole system is needed (test/host/boot)")
 	include := flag.String("include", "", "a `FILE` with that part, to be put into the report")
 	sessions := flag.Int("sessions", -1, "measure nothing: open so many sessions, run the command that follows, and end")
+	mounts := flag.Int("mounts", 0, "… on a host with so many mounts")
+	service := flag.String("service", broker, "… by the PAM service `NAME`")
 	flag.Parse()
 	var err error
 	if *sessions >= 0 {
-		err = runBeside(*sessions, flag.Args())
+		err = runBeside(*sessions, *mounts, *service, flag.Args())
 	} else {
 		err = run(*output, *include, *ssh)
 	}
@@ -136,7 +138,7 @@ func run(output, include string, ssh bool) error {
 
 // runBeside runs a command, for a profile of it or of the broker, while so many sessions
 // are open. In its environment, BROKER is the pid of the broker.
-func runBeside(sessions int, command []string) error {
+func runBeside(sessions, mounts int, service string, command []string) error {
 	if os.Getenv("GOTMPNS_DISPOSABLE") != "1" || len(command) == 0 {
 		return fmt.Errorf("run it in a disposable root (test/root/enter), with a command")
 	}
@@ -148,8 +150,11 @@ func runBeside(sessions int, command []string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := h.addMounts(mounts); err != nil {
+		return err
+	}
 	if sessions > 0 {
-		m, err := h.openRange(broker, 0, sessions, usersMost)
+		m, err := h.openRange(service, 0, sessions, usersMost)
 		if err != nil {
 			return err
 		}
