@@ -203,3 +203,30 @@ func TestAllProcessesAreListedOnce(t *testing.T) {
 		t.Errorf("%d has gone; all are %v", gone.PID, pids)
 	}
 }
+
+func TestProcessesByMountNamespace(t *testing.T) {
+	own, err := IdentityAt("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, calls := uint64(0), 0
+	look := func(goOn bool) {
+		err := MountNamespaces(func(pid int, number uint64) bool {
+			calls++
+			if pid == os.Getpid() {
+				self = number
+			}
+			return goOn
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if look(true); self != own.Inode {
+		t.Errorf("this process is in %d, want %d", self, own.Inode)
+	}
+	calls = 0
+	if look(false); calls != 1 {
+		t.Errorf("after the end it was called %d times", calls-1)
+	}
+}

@@ -3,7 +3,6 @@ package registry
 import (
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 	"unique"
@@ -214,25 +213,27 @@ func (h *Held) idle() map[mountfd.ID]*held {
 	return idle
 }
 
-// residents finds a process for each namespace that has one. The namespaces are held,
-// so their numbers are nobody else's.
+// residents finds a process for each namespace that has one; nil where processes cannot be
+// listed. The namespaces are held, so their numbers are nobody else's.
 func residents(idle map[mountfd.ID]*held) map[mountfd.ID]*resident {
-	found := map[mountfd.ID]*resident{}
-	pids, err := proc.All()
-	if err != nil {
-		return nil
+	wanted := map[uint64]mountfd.ID{}
+	for id := range idle {
+		wanted[id.Inode] = id
 	}
-	for _, pid := range pids {
-		id, err := proc.IdentityAt("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
-		if err != nil || idle[id] == nil || found[id] != nil {
-			continue
+	found := map[mountfd.ID]*resident{}
+	err := proc.MountNamespaces(func(pid int, number uint64) bool {
+		id, isIdle := wanted[number]
+		if !isIdle {
+			return true
 		}
 		if r := residentIn(id, pid); r != nil {
 			found[id] = r
+			delete(wanted, number)
 		}
-		if len(found) == len(idle) {
-			break
-		}
+		return len(wanted) > 0
+	})
+	if err != nil {
+		return nil
 	}
 	return found
 }
