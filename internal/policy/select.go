@@ -67,8 +67,10 @@ func (p Private) expand(home, user string) (Private, error) {
 	if err != nil {
 		return Private{}, err
 	}
-	if why := UnfitForPrivate(target); why != "" && IsVariable(p.Target) {
-		return Private{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, p.Target, quote(user), why)
+	if IsVariable(p.Target) { // others were checked with the configuration
+		if why := UnfitForPrivate(target); why != "" {
+			return Private{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, p.Target, quote(user), why)
+		}
 	}
 	p.Target, p.Base = target, base
 	return p, nil
@@ -79,8 +81,10 @@ func (b Bind) expand(home, user string) (Bind, error) {
 	if err != nil {
 		return Bind{}, err
 	}
-	if why := UnfitForBind(target); why != "" && IsVariable(b.Target) {
-		return Bind{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, b.Target, quote(user), why)
+	if IsVariable(b.Target) {
+		if why := UnfitForBind(target); why != "" {
+			return Bind{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, b.Target, quote(user), why)
+		}
 	}
 	b.Target = target
 	return b, nil
