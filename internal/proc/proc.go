@@ -74,14 +74,17 @@ func (p *Process) StartTime() (string, error) {
 // A process that has ended and waits for its parent has no start time.
 func startTimeIn(stat string) (string, error) {
 	const state, start = 0, 22 - 3 // what follows the name begins with field 3
-	words := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(words) <= start {
-		return "", fmt.Errorf("cannot find the start time in %q", stat)
+	field := 0
+	for word := range strings.FieldsSeq(stat[strings.LastIndexByte(stat, ')')+1:]) {
+		if field == state && (word == "Z" || word == "X") {
+			return "", errors.New("the process has ended")
+		}
+		if field == start {
+			return strings.Clone(word), nil // not all of stat is to be kept
+		}
+		field++
 	}
-	if words[state] == "Z" || words[state] == "X" {
-		return "", errors.New("the process has ended")
-	}
-	return words[start], nil
+	return "", fmt.Errorf("cannot find the start time in %q", stat)
 }
 
 // Began returns the start time of a process by its pid, as [Process.StartTime].
