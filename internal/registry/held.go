@@ -29,7 +29,8 @@ type held struct {
 	id       mountfd.ID
 	key      unique.Handle[string]
 	made     string    // the name of the session that it was made for
-	sessions []string  // whose login process lives
+	lives    bool      // that session has not ended
+	others   []string  // further sessions that have not ended
 	resident *resident // a process that is in it though no session is
 	older    *held     // of the same user
 	fd, pid  int32
@@ -47,6 +48,24 @@ func (n *held) duplicate() (*Namespace, error) {
 }
 
 func (n *held) close() error { return unix.Close(int(n.fd)) }
+
+func (n *held) add(session string) {
+	switch {
+	case session == n.made:
+		n.lives = true
+	case !slices.Contains(n.others, session):
+		n.others = append(n.others, session)
+	}
+}
+
+func (n *held) end(session string) {
+	if session == n.made {
+		n.lives = false
+	}
+	n.others = slices.DeleteFunc(n.others, func(name string) bool { return name == session })
+}
+
+func (n *held) hasSession() bool { return n.lives || len(n.others) > 0 }
 
 // resident is a process that stayed when the last session ended, such as tmux.
 type resident struct{ pid, pidfd int }
@@ -115,9 +134,7 @@ func (h *Held) Join(uid uint32, n *Namespace, session string) bool {
 func (h *Held) join(uid uint32, id mountfd.ID, session string) bool {
 	for known := h.users[uid]; known != nil; known = known.older {
 		if known.id == id {
-			if !slices.Contains(known.sessions, session) {
-				known.sessions = append(known.sessions, session)
-			}
+			known.add(session)
 			return true
 		}
 	}
@@ -141,10 +158,12 @@ func (h *Held) Add(uid uint32, n *Namespace, session string) {
 		return
 	}
 	h.numbers[id.Inode] = uid
-	h.users[uid] = &held{
-		id: id, key: unique.Make(n.Key), made: n.Session, sessions: []string{session},
+	made := &held{
+		id: id, key: unique.Make(n.Key), made: n.Session,
 		older: h.users[uid], fd: int32(fd), pid: int32(n.PID), uid: uid,
 	}
+	made.add(session)
+	h.users[uid] = made
 }
 
 // End says that a session has ended. What nobody is known to be in stays until
@@ -153,7 +172,7 @@ func (h *Held) End(uid uint32, session string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for n := h.users[uid]; n != nil; n = n.older {
-		n.sessions = slices.DeleteFunc(n.sessions, func(name string) bool { return name == session })
+		n.end(session)
 	}
 }
 
@@ -206,7 +225,7 @@ func (h *Held) idle() map[mountfd.ID]*held {
 	defer h.mu.Unlock()
 	idle := map[mountfd.ID]*held{}
 	for n := range h.all {
-		if len(n.sessions) == 0 && !n.resident.lives() {
+		if !n.hasSession() && !n.resident.lives() {
 			idle[n.id] = n
 		}
 	}
@@ -283,7 +302,7 @@ func (h *Held) release(idle map[mountfd.ID]*held, found map[mountfd.ID]*resident
 		n.resident.close()
 		n.resident = found[id]
 		// A login may have joined while this was looking.
-		if found == nil || n.resident != nil || len(n.sessions) > 0 {
+		if found == nil || n.resident != nil || n.hasSession() {
 			continue
 		}
 		delete(h.numbers, id.Inode)
