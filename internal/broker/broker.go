@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,10 @@ const (
 	requestSoon    = 5
 	requestTimeout = 2 * time.Second
 	waitingAtMost  = 256
+	// After so many logins within the interval, the memory that they have used is given back:
+	// the runtime keeps twice of what a full host needs.
+	tidyAfter    = 200
+	tidyInterval = 10 * time.Second
 	// shutdownGrace is for those who are being served when the broker is told to stop.
 	shutdownGrace = 2 * time.Second
 )
@@ -65,8 +70,10 @@ type Broker struct {
 
 	idle    atomic.Int32
 	threads atomic.Int32
-	serving sync.WaitGroup
-	failed  chan error
+	// answered counts logins since the memory was looked at, and their ends.
+	answered atomic.Int32
+	serving  sync.WaitGroup
+	failed   chan error
 
 	mu    sync.Mutex
 	users map[uint32]int // how many logins of each are being answered
@@ -87,7 +94,7 @@ func New(listener *os.File) (*Broker, error) {
 	if b.waiting, err = newWaiting(b.resume); err != nil {
 		return nil, err
 	}
-	if b.watcher, err = newWatcher(b.journal, b.registry, b.cleaner.wake); err != nil {
+	if b.watcher, err = newWatcher(b.journal, b.registry, b.ended); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -101,6 +108,7 @@ func (b *Broker) Serve(ctx context.Context, ready func()) error {
 	go b.run("the cleaner", b.cleaner.run)
 	b.journal.every(ctx, time.Hour)
 	b.journal.saveEvery(ctx, 15*time.Second)
+	b.tidyEvery(ctx, tidyInterval)
 	b.spawn(-1, ready)
 	var err error
 	select {
@@ -126,6 +134,22 @@ func (b *Broker) wait() {
 	case <-done:
 	case <-time.After(shutdownGrace):
 	}
+}
+
+// tidyEvery gives back what a storm of logins has left free.
+func (b *Broker) tidyEvery(ctx context.Context, interval time.Duration) {
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(interval):
+				if b.answered.Swap(0) >= tidyAfter {
+					debug.FreeOSMemory()
+				}
+			}
+		}
+	}()
 }
 
 // Healthy says whether somebody is free to answer: for the service manager's
@@ -161,6 +185,12 @@ func (b *Broker) leave(uid uint32) {
 	if b.users[uid]--; b.users[uid] == 0 {
 		delete(b.users, uid)
 	}
+}
+
+// ended is called when a session of a user has ended.
+func (b *Broker) ended(uid uint32) {
+	b.answered.Add(1)
+	b.cleaner.wake(uid)
 }
 
 // hold registers the namespace of an answer, for the logins that follow.

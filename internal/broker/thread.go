@@ -148,6 +148,7 @@ func (t *thread) open(fd int, request wire.Request, peer *peer, began time.Time)
 		t.broker.watcher.add(answer.UID, answer.Session, peer.take())
 	}
 	t.broker.journal.login(request, answer, time.Since(began))
+	t.broker.answered.Add(1)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -253,8 +252,6 @@ func (w *watcher) rescan(home *view.Resident) error {
 		w.add(session.UID, session.Name, fd)
 	}
 	w.release(records, users)
-	// What logins and this have used is the system's again.
-	debug.FreeOSMemory()
 	return nil
 }
 
