@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -97,7 +98,7 @@ func adopt(cmd *cobra.Command, uids []uint32, apply bool) error {
 }
 
 // baseName is what a base on a target's own file system is called.
-var baseName = regexp.MustCompile(`^gotmpns-[0-9a-f]{8}$`)
+var baseName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^gotmpns-[0-9a-f]{8}$`) })
 
 // straysIn finds the entries of a target whose owners have an instance for it, and
 // the owners who have none although they are to get one. Its descriptors stay open
@@ -115,7 +116,7 @@ func straysIn(p policy.Private, inv inventory.Inventory, uids []uint32) (strays 
 	instances := map[uint32]*os.File{}
 	for _, name := range names {
 		var st unix.Stat_t
-		if unix.Fstatat(int(target.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || slices.Contains(p.Share, name) || baseName.MatchString(name) {
+		if unix.Fstatat(int(target.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || slices.Contains(p.Share, name) || baseName().MatchString(name) {
 			continue
 		}
 		if uids != nil && !slices.Contains(uids, st.Uid) {

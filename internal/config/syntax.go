@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -209,31 +210,37 @@ var reasons = []struct{ theirs, ours string }{
 
 var (
 	// unquoted is a key with a value that begins like a word, a path or a size.
-	unquoted = regexp.MustCompile(`^\s*([A-Za-z_]+)\s*=\s*((?:[A-Za-z/@~.$]|[0-9]+[A-Za-z%])[^"'#,\[\]{}]*?)\s*(#.*)?$`)
+	unquoted = lazily(`^\s*([A-Za-z_]+)\s*=\s*((?:[A-Za-z/@~.$]|[0-9]+[A-Za-z%])[^"'#,\[\]{}]*?)\s*(#.*)?$`)
 	// unquotedElement is the same in a list, from where it begins.
-	unquotedElement = regexp.MustCompile(`^[A-Za-z/@.][^\s"'#,\[\]{}]*`)
-	leadingZero     = regexp.MustCompile(`=\s*[+-]?0[0-9_]+\s*(#.*)?$`)
-	valueMissing    = regexp.MustCompile(`^[^"'#=]+=\s*(#.*)?$`)
+	unquotedElement = lazily(`^[A-Za-z/@.][^\s"'#,\[\]{}]*`)
+	leadingZero     = lazily(`=\s*[+-]?0[0-9_]+\s*(#.*)?$`)
+	valueMissing    = lazily(`^[^"'#=]+=\s*(#.*)?$`)
 	// assignment is the beginning of a key with its value.
-	assignment = regexp.MustCompile(`(?m)^[ \t]*[A-Za-z_."']+[ \t]*=`)
+	assignment = lazily(`(?m)^[ \t]*[A-Za-z_."']+[ \t]*=`)
 )
+
+// lazily compiles an expression when it is needed: most programs that read a
+// configuration find no error in it, and a worker starts with each login.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // explain puts an error of go-toml into our words. What is missing at the end of the
 // document is reported where the last key is.
 func explain(text []byte, offset int, theirs string) *syntaxError {
 	if len(bytes.TrimSpace(text[offset:])) == 0 {
-		if all := assignment.FindAllIndex(text, -1); all != nil {
+		if all := assignment().FindAllIndex(text, -1); all != nil {
 			offset = all[len(all)-1][0]
 		}
 	}
 	line := lineAt(text, offset)
-	if word := unquoted.FindSubmatch(line); word != nil && !isBoolean(string(word[2])) {
+	if word := unquoted().FindSubmatch(line); word != nil && !isBoolean(string(word[2])) {
 		return faultAt(text, offset, "%s", quotesMissing(string(word[1]), string(word[2])))
 	}
 	switch {
-	case valueMissing.Match(line):
+	case valueMissing().Match(line):
 		return faultAt(text, offset, "the value is missing")
-	case leadingZero.Match(line):
+	case leadingZero().Match(line):
 		return faultAt(text, offset, "a number begins with 0; remove the leading zero")
 	}
 	for _, r := range reasons {
@@ -241,7 +248,7 @@ func explain(text []byte, offset int, theirs string) *syntaxError {
 			return faultAt(text, offset, "%s", r.ours)
 		}
 	}
-	if word := unquotedElement.Find(text[offset:]); word != nil {
+	if word := unquotedElement().Find(text[offset:]); word != nil {
 		return faultAt(text, offset, "quotation marks are missing; write %q", word)
 	}
 	return faultAt(text, offset, `this is not valid TOML; expected KEY = VALUE, [[private]] or [[bind]]`)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -117,7 +118,7 @@ func began(pid int) time.Time {
 }
 
 // base is what a base on a target's own file system is called.
-var base = regexp.MustCompile(`^gotmpns-[0-9a-f]{8}$`)
+var base = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^gotmpns-[0-9a-f]{8}$`) })
 
 // isOwn recognises an instance of ours by what is mounted: there is no record
 // that a plain user could read.
@@ -130,7 +131,7 @@ func isOwn(m *mountinfo.Info, uid uint32, p policy.Policy) bool {
 		return false
 	}
 	directory = strings.TrimSuffix(directory, "/")
-	return base.MatchString(path.Base(directory)) || slices.ContainsFunc(p.Private, func(private policy.Private) bool {
+	return base().MatchString(path.Base(directory)) || slices.ContainsFunc(p.Private, func(private policy.Private) bool {
 		// The root of a mount is a path in its file system, which may itself be
 		// mounted anywhere.
 		return private.Base != "" && private.Target == m.Mountpoint && strings.HasSuffix(private.Base, directory)

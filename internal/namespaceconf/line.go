@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 
 	"gotmpns/internal/config"
@@ -184,11 +185,11 @@ func (t *table) mountOption(option string) (forOptions []string) {
 }
 
 // percentage is one that a size can have.
-var percentage = regexp.MustCompile(`^([1-9][0-9]?|100)%$`)
+var percentage = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([1-9][0-9]?|100)%$`) })
 
 func isSize(value string) bool {
 	_, err := config.ParseSize(value)
-	return err == nil || percentage.MatchString(value)
+	return err == nil || percentage().MatchString(value)
 }
 
 func isInodes(value string) bool {

@@ -5,14 +5,18 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 )
 
 // variable is $USER, but not the beginning of a longer name.
-var variable = regexp.MustCompile(`\$USER\b`)
+var variable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\$USER\b`) })
 
 // IsVariable says whether a target or base is another path for each user.
-func IsVariable(p string) bool { return isInHome(p) || variable.MatchString(p) }
+func IsVariable(p string) bool { return isInHome(p) || hasVariable(p) }
+
+// hasVariable looks for the sign first: few configurations need the expression.
+func hasVariable(p string) bool { return strings.Contains(p, "$") && variable().MatchString(p) }
 
 func isInHome(p string) bool { return p == "~" || strings.HasPrefix(p, "~/") }
 
@@ -24,11 +28,11 @@ func Expand(p, home, user string) (string, error) {
 	if !IsVariable(p) {
 		return p, nil
 	}
-	if why := unfitName(user); variable.MatchString(p) && why != "" {
+	if why := unfitName(user); hasVariable(p) && why != "" {
 		return "", fmt.Errorf("cannot use the login name %s in %s: %s", quote(user), p, why)
 	}
 	// Before the home directory is put in, which may have a $USER of its own in it.
-	expanded := variable.ReplaceAllLiteralString(p, user)
+	expanded := variable().ReplaceAllLiteralString(p, user)
 	if isInHome(p) {
 		if why := unfitHome(home); why != "" {
 			return "", fmt.Errorf("cannot use the home directory %s of %s for %s: %s", quote(home), quote(user), p, why)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,16 +54,16 @@ func logged(run func() error) (lines []string, err error) {
 
 // Around a reason, the module logs whose login it is and how long it took.
 var (
-	whose = regexp.MustCompile(`^.*pam_gotmpns\([^)]*\): (?:.* \(uid [0-9]+\): )?`)
-	took  = regexp.MustCompile(`, [0-9.]+ m?s$`)
+	whose = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^.*pam_gotmpns\([^)]*\): (?:.* \(uid [0-9]+\): )?`) })
+	took  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`, [0-9.]+ m?s$`) })
 )
 
 // lastOf returns the last reason that the module has logged; empty: there is none.
 func lastOf(lines []string) string {
 	last := ""
 	for _, line := range lines {
-		if before := whose.FindString(line); before != "" {
-			last = took.ReplaceAllString(line[len(before):], "")
+		if before := whose().FindString(line); before != "" {
+			last = took().ReplaceAllString(line[len(before):], "")
 		}
 	}
 	return last
