@@ -23,7 +23,8 @@
 #   make test-programs  login programs, and programs that meet in /tmp, in booted systems
 #                   (docs/programs.md); SETS=desktop for browsers; as root
 #   make test-package   install, upgrade and purge the packages in booted systems, run
-#                   autopkgtest, compare a second build, build the RPM; as root
+#                   autopkgtest, compare a second build, build the RPM; as root. With
+#                   OLD=DIR, also the upgrade from the packages in DIR (test/package/run)
 #   make test-old   build and test logins in Debian 11; as root
 #   make test-vm    SELinux, AppArmor, hard limits and quotas in virtual machines; takes ten
 #                   minutes or more and is not part of "make test"; as root
@@ -273,7 +274,7 @@ clean-images:
 	rm -rf --one-file-system "$${XDG_CACHE_HOME:-$$HOME/.cache}/gotmpns"
 
 test-package: deb
-	@for suite in bookworm trixie; do test/package/run $$suite && test/package/autopkgtest $$suite || exit 1; done
+	@for suite in bookworm trixie; do test/package/run $$suite $(if $(OLD),$(OLD)/$$suite/libpam-gotmpns_*.deb) && test/package/autopkgtest $$suite || exit 1; done
 	@GO='$(GO)' test/package/same trixie $(DIST).tar.gz
 	@test/package/rpm $(DIST).tar.gz
 
