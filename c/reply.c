@@ -128,6 +128,17 @@ static bool is_status(uint32_t status)
 	       status == PAM_USER_UNKNOWN;
 }
 
+bool reply_is_foreign(const struct reply *reply)
+{
+	struct gotmpns_header header;
+
+	if (reply->length < sizeof header)
+		return false;
+	memcpy(&header, reply->bytes, sizeof header);
+	return header.magic == GOTMPNS_MAGIC && header.kind == GOTMPNS_REPLY &&
+	       header.version != GOTMPNS_VERSION;
+}
+
 static bool check_header(const struct reply *reply, struct gotmpns_header *header,
 			 struct reason *reason)
 {

@@ -15,7 +15,8 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-#define BROKER_TIMEOUT 2u /* seconds; then a worker is asked */
+#define BROKER_TIMEOUT 2u	  /* seconds; then a worker is asked */
+#define UPGRADE_INTERVAL 50000000L /* ns; between two workers of another version */
 
 /* One call of open_session. */
 struct opening {
@@ -157,7 +158,7 @@ static bool ask_broker(struct opening *opening, struct worker *broker)
 	return false;
 }
 
-static int ask_worker(struct opening *opening, struct worker *worker)
+static int ask_one_worker(struct opening *opening, struct worker *worker)
 {
 	int status = worker_start(worker, opening->args.worker, &opening->reason);
 	struct deadline deadline = deadline_in(opening->args.timeout);
@@ -169,6 +170,27 @@ static int ask_worker(struct opening *opening, struct worker *worker)
 	worker_kill(worker);
 	worker_close(worker);
 	return PAM_SYSTEM_ERR;
+}
+
+/*
+ * An upgrade replaces one file after the other, this module before the worker: in
+ * between, the worker of before answers.  The new one is waited for.
+ */
+static int ask_worker(struct opening *opening, struct worker *worker)
+{
+	const struct timespec interval = {.tv_nsec = UPGRADE_INTERVAL};
+	struct deadline deadline = deadline_in(opening->args.timeout);
+	int status;
+
+	for (;;) {
+		status = ask_one_worker(opening, worker);
+		if (status != PAM_SUCCESS || !reply_is_foreign(&opening->reply) ||
+		    deadline_passed(&deadline))
+			return status;
+		reply_close(&opening->reply);
+		worker_close(worker);
+		(void)nanosleep(&interval, NULL);
+	}
 }
 
 static int ask_and_act(struct opening *opening)

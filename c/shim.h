@@ -102,6 +102,8 @@ struct entry {
 	const char *string;
 };
 
+/* Does it come from a worker of another version, complete or cut short? */
+bool reply_is_foreign(const struct reply *reply);
 /* Looks at every byte once, before anything is done.  On success *status has a PAM code. */
 bool reply_check(const struct reply *reply, int *status, struct reason *reason);
 /*

@@ -62,6 +62,23 @@ func TestOddWorkers(t *testing.T) {
 	}
 }
 
+// In the middle of an upgrade, this module is new and the worker is not: the next one may be.
+func TestAWorkerOfAnotherVersionIsAskedAgain(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		b.fake("version")
+		b.fake("joins")
+		before := b.conf + "/before"
+		worker := b.conf + "/upgraded"
+		script := "#!/bin/sh -p\n[ ! -e " + before + " ] || exec " + b.conf + "/joins\n: >" + before + "\nexec " + b.conf + "/version\n"
+		must(t, os.WriteFile(worker, []byte(script), 0o755))
+		b.service("timeout=60 worker=" + worker)
+		b.private("alice", "open")
+		if _, err := os.Stat(before); err != nil {
+			t.Error("the worker of the other version was not asked: the test shows nothing")
+		}
+	})
+}
+
 // A worker that has answered is not waited for: it is no child of the login process.
 func TestAWorkerThatLingersHoldsUpNobody(t *testing.T) {
 	each(t, func(t *testing.T, b *bench) {
