@@ -82,6 +82,22 @@ func TestTheFileThatShipsExplainsEveryKey(t *testing.T) {
 	}
 }
 
+// At an upgrade, the file is replaced while logins still use the version before: an
+// unknown key would refuse them. What 0.1 does not know is in comments.
+func TestTheFileThatShipsCanBeReadBy01(t *testing.T) {
+	text, err := os.ReadFile("gotmpns.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := []string{"exempt", "propagation", "environment", "target", "kind", "scope", "cleanup", "for", "share"}
+	for _, line := range strings.Split(string(text), "\n") {
+		key, _, isKey := strings.Cut(line, " = ")
+		if isKey && !strings.HasPrefix(line, "#") && !slices.Contains(known, key) {
+			t.Errorf("0.1 does not know %q", key)
+		}
+	}
+}
+
 func TestWithoutAFileTheDefaultsHold(t *testing.T) {
 	l := mine()
 	l.vendor = "/nonexistent/gotmpns.toml"
