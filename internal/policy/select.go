@@ -103,14 +103,14 @@ type Conflict struct {
 func (p Policy) Conflicts() []Conflict {
 	var all []Conflict
 	for i, table := range p.Private {
-		for _, why := range []string{p.hidden(i), p.baseConflict(i), p.shareConflict(table.Target)} {
+		for _, why := range []string{p.hidden(i), p.baseConflict(i), p.shareConflict(table.Target), p.bindConflict(table.Target)} {
 			if why != "" {
 				all = append(all, Conflict{Index: i, Reason: why})
 			}
 		}
 	}
 	for i, table := range p.Bind {
-		for _, why := range []string{p.hiddenBind(i), p.shareConflict(table.Target)} {
+		for _, why := range []string{p.hiddenBind(i), p.shareConflict(table.Target), p.bindConflict(table.Target)} {
 			if why != "" {
 				all = append(all, Conflict{IsBind: true, Index: i, Reason: why})
 			}
@@ -165,11 +165,27 @@ func (p Policy) baseConflict(i int) string {
 	return ""
 }
 
-// shareConflict finds a target that is to be the host's as well.
+// shareConflict finds a target that is to be the host's as well, or that lies in what
+// is.
 func (p Policy) shareConflict(target string) string {
 	for _, table := range p.Private {
-		if path.Dir(target) == table.Target && slices.Contains(table.Share, path.Base(target)) {
-			return fmt.Sprintf("target = %q is under share of %s, too; remove one of the two", target, table.Target)
+		for _, name := range table.Share {
+			switch shared := path.Join(table.Target, name); {
+			case target == shared:
+				return fmt.Sprintf("target = %q is under share of %s, too; remove one of the two", target, table.Target)
+			case IsBelow(target, shared):
+				return fmt.Sprintf("target = %q is in %s, which is under share of %s; remove one of the two", target, shared, table.Target)
+			}
+		}
+	}
+	return ""
+}
+
+// bindConflict finds a target below that of a bind, which would hide it.
+func (p Policy) bindConflict(target string) string {
+	for _, table := range p.Bind {
+		if target != table.Target && IsBelow(target, table.Target) {
+			return fmt.Sprintf("target = %q is below %s, where %s is mounted; use another target, or remove the [[bind]] table", target, table.Target, table.Source)
 		}
 	}
 	return ""
