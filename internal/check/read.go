@@ -73,7 +73,7 @@ func (s *System) readHost() {
 	}
 	s.Leftovers = leftoversIn(inv)
 	if s.ConfigErr == nil {
-		if s.Refused, err = session.Rehearse(s.Policy); err != nil {
+		if s.Refused, err = session.Rehearse(s.Policy, people()); err != nil {
 			s.NotSeen = append(s.NotSeen, "logins are not rehearsed: "+err.Error())
 		}
 	}

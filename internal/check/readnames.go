@@ -13,6 +13,7 @@ import (
 	"gotmpns/internal/account"
 	"gotmpns/internal/mounts"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/wire"
 )
 
 // readNames looks up the names in rules, and the homes below targets.
@@ -82,6 +83,17 @@ func localAccounts() []localAccount {
 		}
 	}
 	return accounts
+}
+
+// people are the local users who log in.
+func people() []wire.Request {
+	var requests []wire.Request
+	for _, a := range localAccounts() {
+		if name := path.Base(a.shell); name != "nologin" && name != "false" {
+			requests = append(requests, wire.Request{UID: a.uid, GID: a.gid, User: a.name, Shell: a.shell, Home: a.home, Service: usualService})
+		}
+	}
+	return requests
 }
 
 // homeOf returns the home of an account if it lies below a target that is private

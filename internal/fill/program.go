@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -43,12 +45,52 @@ func OpenProgram(tree mountfd.Tree, name string) (*Program, error) {
 		err = fmt.Errorf("cannot run %s: it is not a file", name)
 	case info.Mode&0o100 == 0:
 		err = fmt.Errorf("cannot run %s: it is not executable; run \"chmod +x %s\"", name, name)
+	default:
+		err = checkScript(tree, f)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return &Program{name, f}, nil
+}
+
+// checkScript finds out whether the kernel could execute a file that is a script: its
+// first line has to name a program. Any other file is left to the kernel.
+func checkScript(tree mountfd.Tree, place *os.File) error {
+	head, err := readHead(place)
+	if err != nil || len(head) == 0 || bytes.IndexByte(head, 0) >= 0 {
+		return err
+	}
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	words := bytes.Fields(bytes.TrimPrefix(line, []byte("#!")))
+	if !bytes.HasPrefix(line, []byte("#!")) || len(words) == 0 {
+		return fmt.Errorf("cannot run %s: its first line names no interpreter; write \"#!/bin/sh\" for a shell script", place.Name())
+	}
+	// Links are followed: the path is in a file of root's. A relative one starts at /.
+	name := string(words[0])
+	fd, err := unix.Openat2(int(tree.Root.Fd()), strings.TrimPrefix(path.Clean("/"+name), "/"),
+		&unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return fmt.Errorf("cannot run %s: cannot find its interpreter %s: %w", place.Name(), name, err)
+	}
+	return unix.Close(fd)
+}
+
+// readHead reads what the kernel looks at to find an interpreter.
+func readHead(place *os.File) ([]byte, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/thread-self/fd/%d", place.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", place.Name(), errors.Unwrap(err))
+	}
+	defer f.Close()
+	const longest = 256 // BINPRM_BUF_SIZE
+	head := make([]byte, longest)
+	n, err := f.ReadAt(head, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return head[:n], err
 }
 
 // Close closes the program.
@@ -91,6 +133,9 @@ func (p *Program) Run(job Job) error {
 	unix.Umask(old)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("cannot prepare %s: %s did not end within %v and was killed", job.Target, p.Path, programAtMost)
+	}
+	if notRun := (*fs.PathError)(nil); errors.As(err, &notRun) {
+		return fmt.Errorf("cannot prepare %s: cannot execute %s: %w", job.Target, p.Path, notRun.Err)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot prepare %s: %s failed: %w%s", job.Target, path.Base(p.Path), err, output.quoted())

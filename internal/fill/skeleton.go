@@ -29,7 +29,7 @@ type Job struct {
 // user's; owner and mode are as they are otherwise. Nobody but root may be able to change
 // the skeleton.
 func Copy(tree mountfd.Tree, skeleton string, into Job) error {
-	place, err := tree.OpenTrusted(skeleton)
+	place, err := OpenSkeleton(tree, skeleton)
 	if err != nil {
 		return err
 	}
@@ -43,6 +43,24 @@ func Copy(tree mountfd.Tree, skeleton string, into Job) error {
 		return fmt.Errorf("cannot copy the skeleton %s to %s: %w", skeleton, into.Target, err)
 	}
 	return nil
+}
+
+// OpenSkeleton opens a directory that nobody but root can replace or change, as a place;
+// the caller closes it.
+func OpenSkeleton(tree mountfd.Tree, name string) (*os.File, error) {
+	place, err := tree.OpenTrusted(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := mountfd.Stat(place)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("cannot copy the skeleton %s: it is not a directory", name)
+	}
+	if err != nil {
+		place.Close()
+		return nil, err
+	}
+	return place, nil
 }
 
 // deepest bounds how many directories are open at once.

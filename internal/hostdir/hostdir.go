@@ -42,10 +42,18 @@ func NeedsUser(tree mountfd.Tree, target string) bool {
 // Make makes the directory target in the host's tree; one that another login has made
 // since is as good. Its parent has to exist.
 func Make(tree mountfd.Tree, target string, how policy.Create, user User) error {
+	return makeAs(tree, target, path.Base(target), how, user)
+}
+
+// makeAs makes target under a name beside it; errors are about target.
+func makeAs(tree mountfd.Tree, target, name string, how policy.Create, user User) error {
 	parent, trust := tree.OpenTrusted(path.Dir(target))
 	if trust == nil {
 		defer parent.Close()
-		return byRoot(parent, path.Base(target), how, user)
+		if err := byRoot(parent, name, how, user); err != nil {
+			return fmt.Errorf("cannot create %s: %w", target, err)
+		}
+		return nil
 	}
 	if !strings.HasPrefix(target, path.Clean(user.Home)+"/") || user.UID == 0 {
 		return fmt.Errorf("cannot create %s: %w", target, trust)
@@ -55,17 +63,35 @@ func Make(tree mountfd.Tree, target string, how policy.Create, user User) error 
 		return fmt.Errorf("cannot create %s: %w", target, err)
 	}
 	defer parent.Close()
-	if err := asUser(user, func() error { return makePlain(parent, path.Base(target), how.Mode) }); err != nil {
+	if err := asUser(user, func() error { return makePlain(parent, name, how.Mode) }); err != nil {
 		return fmt.Errorf("cannot create %s as %s: %w", target, user.Name, err)
 	}
 	return nil
+}
+
+// Rehearse makes the directory under a name of its own beside target, if [Make] could
+// make target itself. It returns the path, for what is tried in it, and remove, which
+// removes it again and has to be called.
+func Rehearse(tree mountfd.Tree, target string, how policy.Create, user User) (name string, remove func(), err error) {
+	file := ".gotmpns-" + state.Random()
+	if err := makeAs(tree, target, file, how, user); err != nil {
+		return "", nil, err
+	}
+	name = path.Join(path.Dir(target), file)
+	remove = func() {
+		if parent, err := tree.Open(path.Dir(name)); err == nil {
+			_ = unix.Unlinkat(int(parent.Fd()), file, unix.AT_REMOVEDIR) // the user may have put something else there
+			parent.Close()
+		}
+	}
+	return name, remove, nil
 }
 
 // byRoot makes it under another name, and renames it when owner and mode are right.
 func byRoot(parent *os.File, name string, how policy.Create, user User) error {
 	uid, gid, err := ownerOf(how, user)
 	if err != nil {
-		return fmt.Errorf("cannot create %s/%s: %w", parent.Name(), name, err)
+		return err
 	}
 	temporary := ".gotmpns-" + state.Random()
 	err = makeFor(parent, temporary, how.Mode, uid, gid)
@@ -79,7 +105,7 @@ func byRoot(parent *os.File, name string, how policy.Create, user User) error {
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
-	return fmt.Errorf("cannot create %s/%s: %w", parent.Name(), name, err)
+	return err
 }
 
 func makeFor(parent *os.File, name string, mode, uid, gid uint32) error {

@@ -145,7 +145,7 @@ func attachAt(tree mountfd.Tree, target Target, mount *os.File) error {
 // that is known before.
 func (s *Store) CanFill(p policy.Private) error {
 	if p.Skeleton != "" {
-		skeleton, err := s.view.Host.OpenTrusted(p.Skeleton)
+		skeleton, err := fill.OpenSkeleton(s.view.Host, p.Skeleton)
 		if err != nil {
 			return err
 		}

@@ -15,19 +15,22 @@ import (
 // Rehearse finds out whether [Store.Directory] would succeed. Where that would make an
 // instance, or its base as well, Rehearse makes them under a name that no login looks
 // for, and removes them: only the file system knows whether it has room.
-func (s *Store) Rehearse(target Target, configured string, owner Owner) error {
-	dir, err := s.Existing(target, configured, owner)
+func (s *Store) Rehearse(target Target, p policy.Private, owner Owner) error {
+	dir, err := s.Existing(target, p.Base, owner)
 	if err != nil {
 		return err
 	}
 	if dir != nil {
 		return dir.Close()
 	}
-	b, remove, err := s.rehearseBase(target, configured)
+	b, remove, err := s.rehearseBase(target, p.Base)
 	if err != nil {
 		return err
 	}
 	defer remove()
+	if err := s.CanFill(p); err != nil {
+		return fmt.Errorf("cannot make the instance %s/%s: %w", b.dir.Name(), owner.name(), err)
+	}
 	owner.Session = "none/rehearsal-" + state.Random()
 	err = s.create(b, target, policy.Private{}, owner) // without what an administrator has run in a new one
 	fd := int(b.dir.Fd())

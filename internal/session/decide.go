@@ -106,8 +106,7 @@ func (l *login) makeTargets(p plan.Plan) (made bool, err error) {
 		if l.host.Confined && hostdir.NeedsUser(l.view.Host, step.Target) {
 			return false, instance.ErrConfined
 		}
-		user := hostdir.User{UID: l.request.UID, GID: l.request.GID, Name: l.request.User, Home: l.request.Home}
-		if err := hostdir.Make(l.view.Host, step.Target, step.Create, user); err != nil {
+		if err := hostdir.Make(l.view.Host, step.Target, step.Create, l.user()); err != nil {
 			return false, err
 		}
 		if l.made == nil {
@@ -116,6 +115,11 @@ func (l *login) makeTargets(p plan.Plan) (made bool, err error) {
 		l.made[step.Target], made = true, true
 	}
 	return made, nil
+}
+
+// user is for whom a target is created.
+func (l *login) user() hostdir.User {
+	return hostdir.User{UID: l.request.UID, GID: l.request.GID, Name: l.request.User, Home: l.request.Home}
 }
 
 func firstStep(p plan.Plan) plan.Step {

@@ -2,8 +2,10 @@ package session
 
 import (
 	"os"
+	"slices"
 
 	"gotmpns/internal/config"
+	"gotmpns/internal/hostdir"
 	"gotmpns/internal/instance"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
@@ -33,11 +35,20 @@ func Explain(request wire.Request) (Explanation, error) {
 }
 
 // Rehearse returns the error of the first table of a policy that would refuse every login
-// to which it applies; nil: there is none. Tables with paths that differ for each user
-// are left out.
-func Rehearse(p policy.Policy) (refusal, err error) {
+// to which it applies, or of the first of users that would be refused; nil: there is none.
+// Users matter only where a path is another one for each of them.
+func Rehearse(p policy.Policy, users []wire.Request) (refusal, err error) {
 	for _, table := range tables(p) {
-		e, err := explain(wire.Request{UID: instance.NoUID, GID: instance.NoUID, User: "gotmpns-check"}, table, nil)
+		e, err := explain(madeUp, table, nil)
+		if err != nil || e.Err != nil {
+			return e.Err, err
+		}
+	}
+	if !isVariable(p) {
+		return nil, nil
+	}
+	for _, user := range users {
+		e, err := explain(user, p, nil)
 		if err != nil || e.Err != nil {
 			return e.Err, err
 		}
@@ -45,29 +56,57 @@ func Rehearse(p policy.Policy) (refusal, err error) {
 	return nil, nil
 }
 
+// madeUp is a login of nobody. Its ids are usually nobody's and exist in containers with
+// 65536 of them, where a file system refuses any other.
+var madeUp = wire.Request{UID: 65533, GID: 65533, User: "gotmpns-check"}
+
+// isVariable says whether a path of the policy is another one for each user.
+func isVariable(p policy.Policy) bool {
+	return slices.ContainsFunc(p.Private, func(private policy.Private) bool {
+		return policy.IsVariable(private.Target) || policy.IsVariable(private.Base)
+	}) || slices.ContainsFunc(p.Bind, func(bind policy.Bind) bool { return policy.IsVariable(bind.Target) })
+}
+
 // tables returns a policy for each table, which then is for everybody: two of them may
-// exclude each other, and are for different users.
+// exclude each other, and are for different users. Tables of outer targets come along
+// where every login that gets the one gets the other: mount points are made in them.
 func tables(p policy.Policy) []policy.Policy {
 	one := p
 	one.Exempt, one.Private, one.Bind = nil, nil, nil
 	var all []policy.Policy
 	for _, private := range p.Private {
+		outer := outerTables(p, private.Target, private.For, private.Except)
 		private.For, private.Except = nil, nil
 		if !policy.IsVariable(private.Target) && !policy.IsVariable(private.Base) {
 			only := one
-			only.Private = []policy.Private{private}
+			only.Private = append(outer, private)
 			all = append(all, only)
 		}
 	}
 	for _, bind := range p.Bind {
+		outer := outerTables(p, bind.Target, bind.For, bind.Except)
 		bind.For, bind.Except = nil, nil
 		if !policy.IsVariable(bind.Target) {
 			only := one
-			only.Bind = []policy.Bind{bind}
+			only.Private, only.Bind = outer, []policy.Bind{bind}
 			all = append(all, only)
 		}
 	}
 	return all
+}
+
+// outerTables returns the tables of targets around this one that are for all logins with
+// these rules.
+func outerTables(p policy.Policy, target string, include, except []policy.Rule) []policy.Private {
+	var outer []policy.Private
+	for _, private := range p.Private {
+		isForAll := (private.For == nil || slices.Equal(private.For, include)) && (private.Except == nil || slices.Equal(private.Except, except))
+		if isForAll && private.Target != target && policy.IsBelow(target, private.Target) {
+			private.For, private.Except = nil, nil
+			outer = append(outer, private)
+		}
+	}
+	return outer
 }
 
 // explain explains a login by a configuration, or the error of reading that.
@@ -79,6 +118,8 @@ func explain(request wire.Request, p policy.Policy, mistakes error) (Explanation
 	// sshd and cron are not in anybody's session, whoever asks.
 	v.Caller, v.InHost = v.Host, true
 	l := login{host: Worker(), view: v, request: request, answer: &Answer{}}
+	l.answer.keep(v)
+	defer l.answer.Close()
 	var facts plan.Facts
 	if mistakes != nil {
 		return Explanation{Facts: facts, Err: mistakes}, nil
@@ -90,6 +131,7 @@ func explain(request wire.Request, p policy.Policy, mistakes error) (Explanation
 	if l.answer.state, err = state.Look(v.Host.Root); err != nil {
 		return Explanation{}, err
 	}
+	l.answer.keep(l.answer.state)
 	if err := l.observe(&facts); err != nil { // which selects the tables for this login
 		return Explanation{Policy: p, Facts: facts, Err: err}, nil
 	}
@@ -109,27 +151,46 @@ func (l *login) verify(p plan.Plan) error {
 		if !ok {
 			continue
 		}
+		verify := l.verifyInstance
 		if l.observer.places[source.Target].facts.Missing {
-			continue
+			verify = l.verifyMissing
 		}
-		if err := l.verifyInstance(source.Private); err != nil {
+		if err := verify(source.Private, l.observer.places[source.Target].host); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *login) verifyInstance(private policy.Private) error {
-	if err := l.answer.store.CanFill(private); err != nil {
+// verifyMissing is for a target that the login would create.
+func (l *login) verifyMissing(private policy.Private, _ instance.Target) error {
+	if private.Create == nil {
+		return nil // it is made in the instance of another target
+	}
+	name, remove, err := hostdir.Rehearse(l.view.Host, private.Target, *private.Create, l.user())
+	if err != nil {
 		return err
 	}
-	target := l.observer.places[private.Target].host
+	defer remove()
+	target, err := instance.OpenTarget(l.view.Host, name)
+	if err != nil {
+		return err
+	}
+	defer target.Dir.Close()
+	target.Path = private.Target
+	return l.verifyInstance(private, target)
+}
+
+func (l *login) verifyInstance(private policy.Private, target instance.Target) error {
 	owner := l.owner(private)
 	if private.Kind == policy.Tmpfs || private.Scope == policy.Session {
 		owner.Session = "none/none" // made for a session, and recorded for none
 	}
 	if private.Kind == policy.Directory {
-		return l.answer.store.Rehearse(target, private.Base, owner)
+		return l.answer.store.Rehearse(target, private, owner)
+	}
+	if err := l.answer.store.CanFill(private); err != nil {
+		return err
 	}
 	private.Skeleton, private.OnCreate = "", "" // nothing is run for it
 	if owner.UID == instance.NoUID {
