@@ -100,22 +100,22 @@ func (j *journal) sample(took time.Duration) {
 	j.next = (j.next + 1) % durationsKept
 }
 
-// reason is one word for counting by.
+// reason is one word for counting by, one of [counters.Reasons].
 func reason(err error) string {
 	var mistakes *config.Errors
 	var unfit *plan.Error
 	var held *plan.HeldError
 	switch {
 	case errors.As(err, &mistakes):
-		return "configuration"
+		return counters.Configuration
 	case errors.As(err, &unfit):
-		return "target"
+		return counters.Target
 	case errors.As(err, &held):
-		return "process"
+		return counters.Process
 	case errors.Is(err, exchange.ErrInternal):
-		return "internal"
+		return counters.Internal
 	}
-	return "system"
+	return counters.System
 }
 
 // handedOver is for a login that a worker has to be asked for instead.

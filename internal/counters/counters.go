@@ -20,6 +20,18 @@ const Path = "/run/gotmpns/counters"
 // one more bucket takes all that is longer.
 var Bounds = []float64{0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5}
 
+// The reasons of refusals.
+const (
+	Configuration = "configuration"
+	Target        = "target"
+	Process       = "process"
+	Internal      = "internal"
+	System        = "system"
+)
+
+// Reasons are all of them.
+var Reasons = []string{Configuration, Target, Process, Internal, System}
+
 // Values are the counts.
 type Values struct {
 	Logins     uint64            `json:"logins"`
@@ -50,6 +62,9 @@ func Read(path string) (Values, error) {
 func begun(v Values) Values {
 	if v.Refusals == nil {
 		v.Refusals = map[string]uint64{}
+	}
+	for _, reason := range Reasons {
+		v.Refusals[reason] += 0 // an alert sees a count grow, and not that one appears
 	}
 	if len(v.Buckets) != len(Bounds)+1 {
 		v.Buckets = make([]uint64, len(Bounds)+1)

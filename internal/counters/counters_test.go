@@ -29,7 +29,7 @@ func TestCountersOutliveTheirProgram(t *testing.T) {
 	}
 	got, err := Read(path)
 	want := Values{
-		Logins: 3, HandedOver: 1, Removed: 1, Seconds: 60.0013, Refusals: map[string]uint64{"target": 2, "system": 1},
+		Logins: 3, HandedOver: 1, Removed: 1, Seconds: 60.0013, Refusals: map[string]uint64{Target: 2, System: 1, Configuration: 0, Process: 0, Internal: 0},
 		Buckets: []uint64{1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
