@@ -95,7 +95,20 @@ func thisHost() namespaceconf.Host {
 		SELinux: exists("/sys/fs/selinux/enforce"), // the file system is mounted where it is on
 		Exists:  exists,
 		IsSafe:  isSafe,
+		Homes:   homes(),
 	}
+}
+
+// homes are the home directories of the users in passwd(5).
+func homes() map[string]string {
+	text, _ := os.ReadFile("/etc/passwd") // without it, nobody's is known
+	homes := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Split(line, ":"); len(fields) == 7 && strings.HasPrefix(fields[5], "/") {
+			homes[fields[0]] = fields[5]
+		}
+	}
+	return homes
 }
 
 // isSafe says whether a directory and all those above it are root's, and writable by

@@ -26,6 +26,7 @@ func translate(e Entry, host Host) *table {
 		t.set("options", options)
 	}
 	t.base(host)
+	t.baseElsewhere(host)
 	t.skeleton(host)
 	t.hideSockets()
 	if len(e.Ignored) > 0 {
@@ -209,8 +210,29 @@ func (t *table) base(host Host) {
 		t.remark("directories are not kept in %s: it does not exist, or others than root can write to it", parent)
 		return
 	}
-	name := strings.NewReplacer("/", "-", "$", "").Replace(strings.Trim(e.Directory, "/"))
+	t.setBase(parent)
+}
+
+func (t *table) setBase(parent string) {
+	name := strings.NewReplacer("/", "-", "$", "").Replace(strings.Trim(t.entry().Directory, "/"))
 	t.set("base", path.Join(parent, "gotmpns-"+strings.ToLower(name)))
+}
+
+// baseElsewhere is for a target that the first login creates for its user: directories
+// are not kept in what is a user's.
+func (t *table) baseElsewhere(host Host) {
+	e := t.entry()
+	if t.get("create") == "" || t.get("base") != "" || e.Method == "tmpfs" || strings.Contains(t.get("create"), `owner = "root"`) ||
+		strings.HasPrefix(e.Directory, "$HOME") || host.Exists(e.Directory) {
+		return
+	}
+	const parent = "/var/lib"
+	if !host.IsSafe(parent) {
+		t.lost = "it would be created for its user, and directories are not kept in what is a user's"
+		return
+	}
+	t.setBase(parent)
+	t.remark("directories are kept in %s, since the first login creates the target for its user", parent)
 }
 
 // hideSockets hides those of X11, which /tmp shares by default.

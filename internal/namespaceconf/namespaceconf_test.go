@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func hosts() map[string]Host {
 	exists := func(path string) bool { return path != "/missing" && !strings.HasPrefix(path, "/run/user/") }
 	safe := func(directory string) bool {
-		return slices.Contains([]string{"/tmp-inst", "/var/tmp-inst", "/opt/nvme/inst", "/home/.inst"}, directory)
+		return slices.Contains([]string{"/tmp-inst", "/var/tmp-inst", "/opt/nvme/inst", "/home/.inst", "/var/lib"}, directory)
 	}
 	resolve := func(path string) string {
 		if name, ok := strings.CutPrefix(path, "/sbin/"); ok {
@@ -28,9 +28,10 @@ func hosts() map[string]Host {
 		}
 		return path
 	}
+	homes := map[string]string{"root": "/root", "daemon": "/usr/sbin", "bin": "/bin", "www-data": "/var/www", "guest": "/home/guest", "sync": "/bin"}
 	return map[string]Host{
-		".toml":         {Exists: exists, IsSafe: safe, Resolve: resolve},
-		".selinux.toml": {Exists: exists, IsSafe: safe, Resolve: resolve, SELinux: true},
+		".toml":         {Exists: exists, IsSafe: safe, Resolve: resolve, Homes: homes},
+		".selinux.toml": {Exists: exists, IsSafe: safe, Resolve: resolve, Homes: homes, SELinux: true},
 	}
 }
 

@@ -3,6 +3,7 @@ package namespaceconf
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -16,6 +17,8 @@ type Host struct {
 	// IsSafe says whether nobody but root can write to a directory and those above it.
 	IsSafe func(directory string) bool
 	Exists func(path string) bool
+	// Homes are the home directories of the local users, by name.
+	Homes map[string]string
 	// Resolve returns the path without the symbolic links in it.
 	Resolve func(path string) string
 }
@@ -32,7 +35,7 @@ func Translate(entries []Entry, host Host) string {
 	exempt := exemptOf(tables)
 	text := head(tables, exempt)
 	for _, t := range tables {
-		t.setUsers(exempt)
+		t.setUsers(exempt, host)
 	}
 	if config.Check([]byte(text+textOf(tables))) != nil {
 		skipRefused(tables, text)
@@ -254,7 +257,7 @@ func exemptOf(tables []*table) []string {
 }
 
 // setUsers says for whom the table is.
-func (t *table) setUsers(exempt []string) {
+func (t *table) setUsers(exempt []string, host Host) {
 	users := slices.DeleteFunc(unique(t.entry().Users), func(name string) bool {
 		fault := userFault(name)
 		if fault != "" {
@@ -262,12 +265,37 @@ func (t *table) setUsers(exempt []string) {
 		}
 		return fault != "" || !t.entry().Only && slices.Contains(exempt, name)
 	})
+	if vital := t.vitalHomes(host, exempt); len(vital) > 0 {
+		t.remark("%s: no private home, since logins depend on what it hides; pam_namespace hides it", strings.Join(vital, ", "))
+		users = slices.DeleteFunc(users, func(name string) bool { return slices.Contains(vital, name) })
+		if !t.entry().Only {
+			users = append(users, vital...)
+		}
+	}
 	switch {
 	case t.entry().Only:
 		t.set("for", users)
 	case len(users) > 0:
 		t.set("except", users)
 	}
+}
+
+// vitalHomes are the users of a table in the home directory whose home no target can be,
+// such as /usr/sbin: their logins would be refused.
+func (t *table) vitalHomes(host Host, exempt []string) []string {
+	rest, ok := strings.CutPrefix(ours(t.entry().Directory), "~")
+	if !ok || !t.isTaken() {
+		return nil
+	}
+	var vital []string
+	for name, home := range host.Homes {
+		isFor := slices.Contains(t.entry().Users, name) == t.entry().Only && !slices.Contains(exempt, name)
+		if isFor && userFault(name) == "" && policy.UnfitForPrivate(path.Clean(home)+rest) != "" {
+			vital = append(vital, name)
+		}
+	}
+	slices.Sort(vital)
+	return vital
 }
 
 // userFault says why a name is none that a rule can have for a user.
