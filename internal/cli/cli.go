@@ -92,7 +92,7 @@ func noSubcommand(root *cobra.Command, args []string) error {
 	}
 	err := usage(fmt.Errorf("cannot find the subcommand %s", printable(args[0])), root)
 	root.SuggestionsMinimumDistance = 2
-	if similar := root.SuggestionsFor(args[0]); len(similar) > 0 {
+	if similar := root.SuggestionsFor(args[0]); args[0] != "" && len(similar) > 0 {
 		return hinted(err, fmt.Sprintf("did you mean %q?", "gotmpns "+similar[0]))
 	}
 	return err

@@ -152,6 +152,10 @@ func showStatus(cmd *cobra.Command, name string, flags statusFlags) error {
 	if !isRoot() {
 		note(cmd.ErrOrStderr(), "this is what your own processes show; only root can see services and other users' sessions")
 	}
+	if name != "" && isRoot() && len(inv.Sessions) == 0 && len(inv.Instances) == 0 {
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "no session of %s has a private directory, and none is left of an earlier one\n", printable(name))
+		return err
+	}
 	return printInventory(cmd.OutOrStdout(), inv)
 }
 

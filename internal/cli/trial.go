@@ -69,6 +69,9 @@ func (t *trialFlags) open(u *user.User) (*trial.Session, error) {
 // checkCommand is what explains the same login.
 func (t *trialFlags) checkCommand(u *user.User) string {
 	command := "gotmpns check --user " + u.Username
+	if t.service != "" {
+		command += " --service " + t.service
+	}
 	if t.config != "" {
 		command += " --config " + t.config
 	}

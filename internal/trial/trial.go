@@ -144,8 +144,9 @@ func checkPath(path string) error {
 	if strings.ContainsFunc(path, odd) {
 		return fmt.Errorf("cannot write %q into a PAM stack: use a path without spaces, brackets, backslashes and #", path)
 	}
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("cannot use the file: %w", err)
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return fmt.Errorf("cannot find %s: %w", path, err)
 	}
 	return nil
 }
