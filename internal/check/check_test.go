@@ -252,6 +252,9 @@ func TestWhatIsFound(t *testing.T) {
 		{"session-outside", "a user manager from before", func(s *System) {
 			s.Outside = []Outside{{User: "alice", UID: 1000, Count: 4, Named: []string{"systemd (pid 12)"}}}
 		}, Notice, "4 processes of alice see the host's directories: they are older than the module, or were started outside of a session, and start others: systemd (pid 12)"},
+		{"session-outside", "one process from before", func(s *System) {
+			s.Outside = []Outside{{User: "alice", UID: 1000, Count: 1}}
+		}, Notice, "1 process of alice sees the host's directories: it is older"},
 		{"tmpfiles", "cleaner", func(s *System) { s.Tmpfiles = map[string]string{"tmp.conf": "q /tmp 1777 root root 10d\n"} }, Problem, "when they are old"},
 		{"", "no cleaner", func(s *System) { s.Tmpfiles = nil }, OK, ""},
 		{"", "tmpfs needs no rule", func(s *System) {

@@ -63,7 +63,7 @@ func (s *System) readOutside() {
 			o = s.outsideFor(st.Uid)
 			byUID[st.Uid] = o
 		}
-		if o == nil {
+		if o == nil || isService(text(proc+"/cgroup")) {
 			continue
 		}
 		o.Count++
@@ -73,11 +73,27 @@ func (s *System) readOutside() {
 		}
 	}
 	for _, o := range byUID {
-		if o != nil {
+		if o != nil && o.Count > 0 {
 			s.Outside = append(s.Outside, *o)
 		}
 	}
 	slices.SortFunc(s.Outside, func(a, b Outside) int { return strings.Compare(a.User, b.User) })
+}
+
+// isService says whether a process belongs to a system service by its cgroup
+// (cgroups(7)): a service with User= sees the host's directories as any other does, and
+// the end of the user's sessions does not end it. Jobs of the services through which
+// people log in are sessions.
+func isService(cgroups string) bool {
+	for line := range strings.Lines(cgroups) {
+		_, group, _ := strings.Cut(strings.TrimPrefix(line, "0::"), "/system.slice/")
+		for name := range strings.SplitSeq(strings.TrimSpace(group), "/") {
+			if strings.HasSuffix(name, ".service") && !slices.Contains(loginUnits, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // usualService is the service by which people log in, whose rules are looked at.

@@ -60,6 +60,9 @@ func sessions(s System) []Finding {
 	}
 	for _, o := range s.Outside {
 		text := fmt.Sprintf("%d processes of %s see the host's directories: they are older than the module, or were started outside of a session", o.Count, o.User)
+		if o.Count == 1 {
+			text = fmt.Sprintf("1 process of %s sees the host's directories: it is older than the module, or was started outside of a session", o.User)
+		}
 		if len(o.Named) > 0 {
 			text += ", and start others: " + some(o.Named)
 		}
