@@ -152,7 +152,7 @@ func showStatus(cmd *cobra.Command, name string, flags statusFlags) error {
 	if !isRoot() {
 		note(cmd.ErrOrStderr(), "this is what your own processes show; only root can see services and other users' sessions")
 	}
-	if name != "" && isRoot() && len(inv.Sessions) == 0 && len(inv.Instances) == 0 {
+	if name != "" && !inv.Partial && len(inv.Sessions) == 0 && len(inv.Instances) == 0 {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "no session of %s has a private directory, and none is left of an earlier one\n", printable(name))
 		return err
 	}
@@ -196,7 +196,7 @@ func sortInventory(inv *inventory.Inventory, key string) {
 func printInventory(out io.Writer, inv inventory.Inventory) error {
 	if len(inv.Sessions) == 0 && len(inv.Instances) == 0 {
 		text := "no session has a private directory, and none is left of an earlier one"
-		if !isRoot() {
+		if inv.Partial {
 			text = "no process of yours has a private directory"
 		}
 		_, err := fmt.Fprintln(out, text)
@@ -378,7 +378,7 @@ type jsonInstance struct {
 }
 
 func statusOfInventory(inv inventory.Inventory) jsonStatus {
-	status := jsonStatus{Complete: isRoot(), Sessions: []jsonSession{}, Instances: []jsonInstance{}}
+	status := jsonStatus{Complete: !inv.Partial, Sessions: []jsonSession{}, Instances: []jsonInstance{}}
 	for _, s := range inv.Sessions {
 		session := jsonSession{
 			User: s.User, UID: s.UID, Service: s.Service, TTY: s.TTY, RHost: s.RHost,

@@ -21,7 +21,8 @@ func (s *Store) Rehearse(target Target, p policy.Private, owner Owner) error {
 		return err
 	}
 	if dir != nil {
-		return dir.Close()
+		defer dir.Close()
+		return canAttach(dir, target, p.Options)
 	}
 	b, remove, err := s.rehearseBase(target, p.Base)
 	if err != nil {
@@ -33,6 +34,9 @@ func (s *Store) Rehearse(target Target, p policy.Private, owner Owner) error {
 	}
 	owner.Session = "none/rehearsal-" + state.Random()
 	err = s.create(b, target, policy.Private{}, owner) // without what an administrator has run in a new one
+	if err == nil {
+		err = canAttach(b.dir, target, p.Options)
+	}
 	fd := int(b.dir.Fd())
 	for name, flags := range map[string]int{owner.name() + ".user": 0, owner.name(): unix.AT_REMOVEDIR} {
 		if failure := unix.Unlinkat(fd, name, flags); failure != nil && err == nil {
@@ -40,6 +44,16 @@ func (s *Store) Rehearse(target Target, p policy.Private, owner Owner) error {
 		}
 	}
 	return err
+}
+
+// canAttach says whether a mount of an instance could be made; any directory of the base
+// will do.
+func canAttach(dir *os.File, target Target, options policy.Options) error {
+	mount, err := Attachable(dir, target, options)
+	if err != nil {
+		return err
+	}
+	return mount.Close()
 }
 
 // rehearseBase opens the base that a login would use, or makes one in the same place;

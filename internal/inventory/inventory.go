@@ -33,6 +33,7 @@ type Inventory struct {
 	Instances []Instance // by target, then as they are found
 	Ended     int        // records of sessions whose process has gone
 	Strays    []string   // directories that look like a base, and are none that is recorded
+	Partial   bool       // only what the caller's own processes show
 	host      mounts.Table
 	records   *state.Dir // of Take only
 }

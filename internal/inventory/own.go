@@ -24,7 +24,7 @@ import (
 // own processes, and what of ours is mounted in them. Which PAM service opened a
 // session is not to be found out, nor instances without a process in them.
 func Own(uid uint32, user string, p policy.Policy) Inventory {
-	var inv Inventory
+	inv := Inventory{Partial: true}
 	for _, s := range ownNamespaces(uid) {
 		s.User, s.UID = user, uid
 		ours := ownMounts(s.table, uid, p)
