@@ -18,6 +18,7 @@ import (
 
 	"gotmpns/internal/config"
 	"gotmpns/internal/inventory"
+	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
 )
 
@@ -85,6 +86,10 @@ func adopt(cmd *cobra.Command, uids []uint32, apply bool) error {
 		if private.Kind != policy.Directory || private.Scope != policy.User {
 			continue
 		}
+		if policy.IsVariable(private.Target) {
+			note(cmd.ErrOrStderr(), fmt.Sprintf("%s is another directory for each user, and is left out", private.Target))
+			continue
+		}
 		strays, waiting, err := straysIn(private, inv, uids)
 		errs = errors.Join(errs, err)
 		for _, s := range strays {
@@ -104,9 +109,14 @@ var baseName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(
 // the owners who have none although they are to get one. Its descriptors stay open
 // until the program ends.
 func straysIn(p policy.Private, inv inventory.Inventory, uids []uint32) (strays []stray, waiting []uint32, err error) {
-	target, err := os.OpenFile(p.Target, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	place, err := openPlace(p.Target)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot open the target: %w", err)
+		return nil, nil, err
+	}
+	defer place.Close()
+	target, err := mountfd.ReadDir(place, ".")
+	if err != nil {
+		return nil, nil, err
 	}
 	names, err := target.Readdirnames(-1)
 	if err != nil {
@@ -115,26 +125,35 @@ func straysIn(p policy.Private, inv inventory.Inventory, uids []uint32) (strays 
 	slices.Sort(names)
 	instances := map[uint32]*os.File{}
 	for _, name := range names {
-		var st unix.Stat_t
-		if unix.Fstatat(int(target.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || slices.Contains(p.Share, name) || baseName().MatchString(name) {
+		uid, known := ownerAt(target, name)
+		if !known || slices.Contains(p.Share, name) || baseName().MatchString(name) {
 			continue
 		}
-		if uids != nil && !slices.Contains(uids, st.Uid) {
+		if uids != nil && !slices.Contains(uids, uid) {
 			continue
 		}
-		instance, seen := instances[st.Uid]
+		instance, seen := instances[uid]
 		if !seen {
-			instance = openInstance(inv, p.Target, st.Uid)
-			instances[st.Uid] = instance
-			if instance == nil && isToGet(p, st.Uid) {
-				waiting = append(waiting, st.Uid)
+			instance = openInstance(inv, p.Target, uid)
+			instances[uid] = instance
+			if instance == nil && isToGet(p, uid) {
+				waiting = append(waiting, uid)
 			}
 		}
 		if instance != nil {
-			strays = append(strays, stray{target, instance, name, st.Uid})
+			strays = append(strays, stray{target, instance, name, uid})
 		}
 	}
 	return strays, waiting, nil
+}
+
+// ownerAt says whose an entry is. What is mounted there cannot be moved, and is not known: a
+// user's file system (FUSE) may never answer.
+func ownerAt(dir *os.File, name string) (uid uint32, known bool) {
+	const flags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
+	var st unix.Statx_t
+	err := unix.Statx(int(dir.Fd()), name, flags, unix.STATX_UID, &st)
+	return st.Uid, err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0
 }
 
 // openInstance opens a user's own directory for a target; nil: there is none. Only

@@ -76,17 +76,23 @@ func enter(cmd *cobra.Command, name string, command []string, flags trialFlags) 
 // goTo enters a directory in the namespace that this thread has entered. There, the user may
 // have mounted a file system of their own on it (FUSE), which may never answer.
 func goTo(cwd string) error {
-	root, err := mountfd.Root()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	dir, err := mountfd.Tree{Root: root, Table: "/proc/thread-self/mountinfo"}.Open(cwd)
+	dir, err := openPlace(cwd)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	return unix.Fchdir(int(dir.Fd()))
+}
+
+// openPlace opens a path as a place, in the namespace that this thread is in: it follows no
+// link, and asks no file system that a user answers for. The place is the caller's to close.
+func openPlace(path string) (*os.File, error) {
+	root, err := mountfd.Root()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return mountfd.Tree{Root: root, Table: "/proc/thread-self/mountinfo"}.Open(path)
 }
 
 // become replaces this program by a command, so that signals, terminal and exit status
