@@ -49,10 +49,11 @@ const (
 	requestSoon    = 5
 	requestTimeout = 2 * time.Second
 	waitingAtMost  = 256
-	// After so many logins within the interval, the memory that they have used is given back:
-	// the runtime keeps twice of what a full host needs.
+	// After so many logins and ends, and when there are fewer than that in an interval, the
+	// memory that they have used is given back: the runtime keeps twice of what a full host
+	// needs.
 	tidyAfter    = 200
-	tidyInterval = 10 * time.Second
+	tidyInterval = 5 * time.Second
 	// shutdownGrace is for those who are being served when the broker is told to stop.
 	shutdownGrace = 2 * time.Second
 )
@@ -139,13 +140,15 @@ func (b *Broker) wait() {
 // tidyEvery gives back what a storm of logins has left free.
 func (b *Broker) tidyEvery(ctx context.Context, interval time.Duration) {
 	go func() {
-		for {
+		for all := int32(0); ; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(interval):
-				if b.answered.Swap(0) >= tidyAfter {
+				last := b.answered.Swap(0)
+				if all += last; all >= tidyAfter && last < tidyAfter {
 					debug.FreeOSMemory()
+					all = 0
 				}
 			}
 		}
