@@ -131,7 +131,7 @@ const growth = `
   the broker does.
 - **With the sessions of other users:** nothing on a login's path, where the kernel's own lists are short; a mount(2) on the host, which
   the kernel passes on to each *user's* namespace, not to each session's; status, check and clean, which look at all of
-  them; and the broker, which keeps a descriptor for each user and one for each session, and some 1.2 KiB of memory for both.
+  them; and the broker, which keeps a descriptor for each user and one for each session, and some 0.5 KiB of memory for both.
 - **With the instances of other users:** clean, and the directory that they are in.
 - **With the processes of the host:** the broker's look, a moment after sessions have ended, for processes that stayed; no login waits for it.
 `
