@@ -44,7 +44,7 @@ func (s *Store) configuredBase(name string) (base, error) {
 	}
 	defer parent.Close()
 	last := path.Base(name)
-	if err := unix.Mkdirat(int(parent.Fd()), last, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := mkdirBase(parent, last); err != nil && !errors.Is(err, unix.EEXIST) {
 		return base{}, fmt.Errorf("cannot make the base %s: %w", name, err)
 	}
 	return s.openBaseIn(parent, last)
@@ -181,7 +181,7 @@ func makeBase(target Target) (string, error) {
 	const tries = 8
 	for range tries {
 		name := prefix + state.Random()
-		err := unix.Mkdirat(int(target.Dir.Fd()), name, 0o700)
+		err := mkdirBase(target.Dir, name)
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
@@ -191,6 +191,16 @@ func makeBase(target Target) (string, error) {
 		return name, nil
 	}
 	return "", fmt.Errorf("cannot make a base in %s: all %d names tried were taken", target.Path, tries)
+}
+
+// mkdirBase makes a directory with just this mode: in one with the set-group-ID bit, it
+// would have that bit as well. Others can rename nothing of root's there.
+func mkdirBase(parent *os.File, name string) error {
+	const mode = 0o700
+	if err := unix.Mkdirat(int(parent.Fd()), name, mode); err != nil {
+		return err
+	}
+	return unix.Fchmodat(int(parent.Fd()), name, mode, 0)
 }
 
 // canHoldBase wants a directory in which only root can rename root's own.

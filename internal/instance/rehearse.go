@@ -94,7 +94,7 @@ func (s *Store) makeBeside(configured string) (parent *os.File, name string, err
 		return nil, "", err
 	}
 	name = ".gotmpns-" + state.Random()
-	if err := unix.Mkdirat(int(parent.Fd()), name, 0o700); err != nil {
+	if err := mkdirBase(parent, name); err != nil {
 		return nil, "", errors.Join(fmt.Errorf("cannot make the base %s: %w", configured, err), parent.Close())
 	}
 	return parent, name, nil
