@@ -85,11 +85,11 @@ func localAccounts() []localAccount {
 	return accounts
 }
 
-// people are the local users who log in.
+// people are the local users who log in; root is never refused.
 func people() []wire.Request {
 	var requests []wire.Request
 	for _, a := range localAccounts() {
-		if name := path.Base(a.shell); name != "nologin" && name != "false" {
+		if name := path.Base(a.shell); a.uid != 0 && name != "nologin" && name != "false" {
 			requests = append(requests, wire.Request{UID: a.uid, GID: a.gid, User: a.name, Shell: a.shell, Home: a.home, Service: usualService})
 		}
 	}

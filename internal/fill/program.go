@@ -46,7 +46,9 @@ func OpenProgram(tree mountfd.Tree, name string) (*Program, error) {
 	case info.Mode&0o100 == 0:
 		err = fmt.Errorf("cannot run %s: it is not executable; run \"chmod +x %s\"", name, name)
 	default:
-		err = checkScript(tree, f)
+		if err = checkMount(f); err == nil {
+			err = checkScript(tree, f)
+		}
 	}
 	if err != nil {
 		f.Close()
@@ -55,11 +57,20 @@ func OpenProgram(tree mountfd.Tree, name string) (*Program, error) {
 	return &Program{name, f}, nil
 }
 
+// checkMount refuses a program on a file system that has none.
+func checkMount(place *os.File) error {
+	flags, err := mountfd.Flags(place)
+	if err == nil && flags&unix.MOUNT_ATTR_NOEXEC != 0 {
+		err = fmt.Errorf("cannot run %s: its file system is mounted with noexec", place.Name())
+	}
+	return err
+}
+
 // checkScript finds out whether the kernel could execute a file that is a script: its
 // first line has to name a program. Any other file is left to the kernel.
 func checkScript(tree mountfd.Tree, place *os.File) error {
 	head, err := readHead(place)
-	if err != nil || len(head) == 0 || bytes.IndexByte(head, 0) >= 0 {
+	if err != nil || bytes.IndexByte(head, 0) >= 0 {
 		return err
 	}
 	line, _, _ := bytes.Cut(head, []byte("\n"))
@@ -74,7 +85,13 @@ func checkScript(tree mountfd.Tree, place *os.File) error {
 	if err != nil {
 		return fmt.Errorf("cannot run %s: cannot find its interpreter %s: %w", place.Name(), name, err)
 	}
-	return unix.Close(fd)
+	interpreter := os.NewFile(uintptr(fd), name)
+	defer interpreter.Close()
+	info, err := mountfd.Stat(interpreter)
+	if err == nil && (info.Type != unix.S_IFREG || info.Mode&0o111 == 0) {
+		err = fmt.Errorf("cannot run %s: its interpreter %s is not executable", place.Name(), name)
+	}
+	return err
 }
 
 // readHead reads what the kernel looks at to find an interpreter.

@@ -128,6 +128,11 @@ func explain(request wire.Request, p policy.Policy, mistakes error) (Explanation
 	if err := l.identify(&facts); err != nil {
 		return Explanation{Policy: p, Facts: facts, Err: err}, nil
 	}
+	// The places of one who is exempt are not looked at. In the host's namespace, there is
+	// nothing to return to either.
+	if exempted, exempt := plan.Exempt(p, facts); exempt {
+		return Explanation{Policy: p, Facts: facts, Plan: exempted}, nil
+	}
 	if l.answer.state, err = state.Look(v.Host.Root); err != nil {
 		return Explanation{}, err
 	}
@@ -192,10 +197,7 @@ func (l *login) verifyInstance(private policy.Private, target instance.Target) e
 	if err := l.answer.store.CanFill(private); err != nil {
 		return err
 	}
-	private.Skeleton, private.OnCreate = "", "" // nothing is run for it
-	if owner.UID == instance.NoUID {
-		owner.UID, owner.GID = 0, 0 // for anybody; a tmpfs cannot belong to no user
-	}
+	private.OnCreate = "" // nothing is run for it
 	mount, err := l.answer.store.NewTmpfs(target, private, owner)
 	if mount != nil {
 		mount.Close()
