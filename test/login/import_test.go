@@ -23,13 +23,14 @@ var namespaceConfs = map[string]struct{ text, targets string }{
 	"shared is nothing without SELinux": {
 		"/tmp /tmp-inst/ level root\n/tmp /tmp-inst/ level:shared root\n/var/tmp /var-inst/ context:shared root\n", "/tmp /var/tmp",
 	},
-	"exclusive":        {"/tmp /tmp-inst/ user ~root,alice\n/var/tmp /var/tmp/inst/ user root,www-data\n", "/tmp /var/tmp"},
-	"for a session":    {"/tmp /tmp-inst/t- tmpdir root\n/run/lock none tmpfs root\n", "/tmp /run/lock"},
-	"some but others":  {"/tmp /tmp-inst/ user root,bob\n/var/tmp /var-inst/ user root\n", "/tmp /var/tmp"},
-	"the last applies": {"/tmp /tmp-inst/ user root\n/tmp none tmpfs ~bob\n", "/tmp"},
-	"homes":            {"$HOME /home/.inst/ user root,www-data\n", "/tmp"},
-	"options":          {"/tmp none tmpfs:mntopts=size=10m,mode=1777,noexec,nosuid root\n/var/tmp none tmpfs:mntopts=size=2%,nr_inodes=100 root\n", "/tmp /var/tmp"},
-	"made":             {"/made /tmp-inst/ user:create=0755 root\n", "/made"},
+	"exclusive":         {"/tmp /tmp-inst/ user ~root,alice\n/var/tmp /var/tmp/inst/ user root,www-data\n", "/tmp /var/tmp"},
+	"for a session":     {"/tmp /tmp-inst/t- tmpdir root\n/run/lock none tmpfs root\n", "/tmp /run/lock"},
+	"some but others":   {"/tmp /tmp-inst/ user root,bob\n/var/tmp /var-inst/ user root\n", "/tmp /var/tmp"},
+	"the last applies":  {"/tmp /tmp-inst/ user root\n/tmp none tmpfs ~bob\n", "/tmp"},
+	"homes":             {"$HOME /home/.inst/ user root,www-data\n", "/tmp"},
+	"options":           {"/tmp none tmpfs:mntopts=size=10m,mode=1777,noexec,nosuid root\n/var/tmp none tmpfs:mntopts=size=2%,nr_inodes=100 root\n", "/tmp /var/tmp"},
+	"made":              {"/made /tmp-inst/ user:create=0755 root\n", "/made"},
+	"made for its user": {"/made /var/tmp/inst/ user:create=0700 ~alice\n", "/made"},
 }
 
 // With what import prints, alone and as a drop-in beside the file that is shipped,
@@ -91,7 +92,7 @@ func prepareTargets(t *testing.T, targets string) {
 		for _, dir := range strings.Fields(targets) {
 			forgetBases(t, dir)
 		}
-		for _, dir := range append(strings.Fields("/tmp-inst /var/tmp/tmp-inst /var/tmp/inst /var-inst /nvme /home/.inst /scratch /made"), hostFiles(targets)...) {
+		for _, dir := range append(strings.Fields("/tmp-inst /var/tmp/tmp-inst /var/tmp/inst /var-inst /nvme /home/.inst /scratch /made /var/lib/gotmpns-made"), hostFiles(targets)...) {
 			if err := os.RemoveAll(dir); err != nil {
 				t.Error(err)
 			}
