@@ -29,7 +29,7 @@ func (s *Store) Rehearse(target Target, p policy.Private, owner Owner) error {
 		return err
 	}
 	defer remove()
-	if err := s.CanFill(p); err != nil {
+	if err := s.rehearseFilling(target, p, owner); err != nil {
 		return fmt.Errorf("cannot make the instance %s/%s: %w", b.dir.Name(), owner.name(), err)
 	}
 	owner.Session = "none/rehearsal-" + state.Random()
@@ -44,6 +44,20 @@ func (s *Store) Rehearse(target Target, p policy.Private, owner Owner) error {
 		}
 	}
 	return err
+}
+
+// rehearseFilling copies the skeleton to memory, which is given back at once; nothing is
+// run.
+func (s *Store) rehearseFilling(target Target, p policy.Private, owner Owner) error {
+	if err := s.CanFill(p); err != nil || p.Skeleton == "" {
+		return err
+	}
+	owner.Session = "none/none" // nothing is recorded of it
+	mount, err := s.NewTmpfs(target, policy.Private{Skeleton: p.Skeleton}, owner)
+	if err != nil {
+		return err
+	}
+	return mount.Close()
 }
 
 // canAttach says whether a mount of an instance could be made; any directory of the base
