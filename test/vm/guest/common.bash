@@ -5,7 +5,7 @@
 # as root, inside the machine, which is thrown away afterwards.
 
 readonly stacks=(/etc/pam.d/common-session /etc/pam.d/common-session-noninteractive)
-patience=40 # seconds for one login, on a slow emulated machine
+patience=90 # seconds for one login, on a slow emulated machine
 passed=0 failed=0
 
 chapter() { printf '\n# %s (%s s after boot)\n' "$*" "$(cut -d. -f1 /proc/uptime)"; }
@@ -57,6 +57,36 @@ instance() {
 the_log() {
 	journalctl --sync
 	journalctl --boot --no-pager --output cat --since "@$1" --grep 'pam_gotmpns'
+}
+
+# ---- SELinux ----
+
+# denials SINCE: who was denied what on whose, each once.
+denials() {
+	journalctl --sync
+	journalctl --boot --no-pager --output cat --since "@$1" --grep 'avc:.*denied' |
+		sed -nE 's/.*denied +\{ ([^}]*) \}.*comm="([^"]*)".*scontext=[^:]*:[^:]*:([^: ]*).*tcontext=[^:]*:[^:]*:([^: ]*).*tclass=([a-z_0-9]*).*/\2: \3 \4 (\5 (\1))/p' |
+		sort | uniq
+}
+
+# of_ours: those that have to do with us.
+of_ours() { grep -E 'gotmpns|mounton|nsfs_t|sys_chroot' || true; }
+
+# level_of_alice SEUSER RANGE: from the next login on.
+level_of_alice() {
+	local seusers
+	seusers=/etc/selinux/$(sed -n 's/^SELINUXTYPE=//p' /etc/selinux/config)/seusers
+	sed -i '/^alice:/d' "$seusers"
+	echo "alice:$1:$2" >>"$seusers"
+}
+
+# level_has_its_own LEVEL: alice, at LEVEL, has an instance of that level, by ssh.
+level_has_its_own() {
+	local answer
+	answer=$(ssh_as alice 'id -Z | cut -d: -f4- | sed "s/-.*//" >>/tmp/visits; stat --format "%d:%i %C" /tmp' 2>/root/level.err)
+	[ -n "$answer" ] || note "$(tail -n 3 /root/level.err)"
+	same "$1: its own instance, with its label" "${answer% *} ${answer##*:s}" \
+		"$(stat --format %d:%i "/tmp/gotmpns-"*"/1000.at-$1") ${1#s}"
 }
 
 # ---- ways to log in ----
@@ -185,7 +215,7 @@ private() {
 
 # refused WAY USER REGEX: USER does not get in by WAY, and the log says why.
 refused() {
-	local way=$1 user=$2 patience=15 since log
+	local way=$1 user=$2 patience=40 since log
 	since=$(date +%s.%N)
 	if arrive "$way" "$user"; then
 		fail "$way, $user: got in"
