@@ -164,6 +164,17 @@ func TestWhatIsFound(t *testing.T) {
 			s.Policy.Private = append(s.Policy.Private, policy.Private{Target: "/var/tmp", Kind: policy.Tmpfs, Size: 1})
 			s.Targets["/var/tmp"] = Target{Directory: true}
 		}, OK, ""},
+		{"quota", "quotas on a directory", func(s *System) {
+			s.Mounts = table(t, sharedRoot+strings.Replace(tmpOnTmpfs, "tmpfs rw\n", "tmpfs rw,size=1g,usrquota\n", 1))
+		}, OK, "quotas of users on /tmp count in it"},
+		{"quota-tmpfs", "quotas, and a tmpfs", func(s *System) {
+			s.Policy.Private[0].Kind, s.Policy.Private[0].Size = policy.Tmpfs, 1<<30
+			s.Mounts = table(t, strings.Replace(sharedRoot, "sda1 rw", "sda1 rw,quota,usrjquota=aquota.user", 1))
+		}, Notice, "quotas of users on / do not count in it"},
+		{"", "a group's quotas, and a share of the memory", func(s *System) {
+			s.Policy.Private[0].Kind, s.Policy.Private[0].Percent = policy.Tmpfs, 20
+			s.Mounts = table(t, strings.Replace(sharedRoot, "sda1 rw", "sda1 rw,grpquota,prjquota", 1))
+		}, OK, ""},
 		{"target-elsewhere", "the whole disk a second time", func(s *System) {
 			s.Mounts = table(t, sharedRoot+"30 20 8:1 / /mnt/disk rw shared:1 - ext4 /dev/sda1 rw\n")
 		}, Notice, "mounted at /mnt/disk/tmp as well"},

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -16,7 +17,7 @@ func configured(s System) []Finding {
 	if s.ConfigErr != nil {
 		return nil
 	}
-	return slices.Concat(unknownNames(s), shares(s), sizes(s), elsewhere(s), openTargets(s), homes(s))
+	return slices.Concat(unknownNames(s), shares(s), sizes(s), quotas(s), elsewhere(s), openTargets(s), homes(s))
 }
 
 // unknownNames reports rules that match nobody.
@@ -88,12 +89,44 @@ func shares(s System) []Finding {
 func sizes(s System) []Finding {
 	var findings []Finding
 	for _, p := range s.Policy.Private {
-		if p.Kind == policy.Tmpfs && p.Size == 0 {
+		if p.Kind == policy.Tmpfs && p.Size == 0 && p.Percent == 0 {
 			findings = append(findings, Finding{"tmpfs-unlimited", Notice, p.Target,
 				"a tmpfs without a size: each user can fill half of the memory", "set a size for it, such as size = \"1G\"", s.ConfigPath})
 		}
 	}
 	return findings
+}
+
+// userQuota are mount options of file systems that count blocks for each user: ext4(5),
+// xfs(5), and tmpfs(5) since Linux 6.6, which systemd 258 uses for its limits on /tmp and
+// /dev/shm.
+var userQuota = []string{"usrquota", "uquota", "quota", "usrjquota"}
+
+// quotas says whether the file system's quotas of users count in instances.
+func quotas(s System) []Finding {
+	var findings []Finding
+	for _, p := range s.Policy.Private {
+		at := cmp.Or(p.Base, p.Target)
+		if policy.IsVariable(at) || s.Mounts == nil {
+			continue
+		}
+		m := s.Mounts.At(at)
+		switch counts := m != nil && hasUserQuota(m.VFSOptions); {
+		case counts && p.Kind == policy.Tmpfs:
+			findings = append(findings, Finding{"quota-tmpfs", Notice, p.Target,
+				"quotas of users on " + m.Mountpoint + " do not count in it: it is a tmpfs of its own", "limit it by its size, or use kind = \"directory\"", s.ConfigPath})
+		case counts:
+			findings = append(findings, Finding{"quota", OK, p.Target, "quotas of users on " + m.Mountpoint + " count in it", "", ""})
+		}
+	}
+	return findings
+}
+
+func hasUserQuota(options string) bool {
+	return slices.ContainsFunc(strings.Split(options, ","), func(option string) bool {
+		name, _, _ := strings.Cut(option, "=")
+		return slices.Contains(userQuota, name)
+	})
 }
 
 // elsewhere reports other paths at which sessions see the host's target.
