@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +61,17 @@ func TestTheFirstBaseWins(t *testing.T) {
 		if got, err := d.SetBase("/tmp", "", name); got != "first" || err != nil {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+}
+
+// What is not recorded is not in use: the caller removes it again.
+func TestABaseThatCannotBeRecorded(t *testing.T) {
+	d, path := open(t)
+	if err := os.WriteFile(path+"/bases", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := d.SetBase("/tmp", "", "gotmpns-1"); name != "" || err == nil {
+		t.Errorf("the base in use is %q, error %v", name, err)
 	}
 }
 

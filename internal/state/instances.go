@@ -58,8 +58,11 @@ func (d *Dir) Bases() map[string]string {
 // recorded one in between, that is it.
 func (d *Dir) SetBase(target, stale, name string) (string, error) {
 	err := d.writeFirst("bases", baseKey(target, stale), fields{{"TARGET", target}, {"NAME", name}})
+	if err == nil {
+		return name, nil
+	}
 	if !errors.Is(err, fs.ErrExist) {
-		return name, err
+		return "", err
 	}
 	if first := d.Base(target); first != stale {
 		return first, nil

@@ -88,8 +88,8 @@ func (c *Claim) Fill(s Session) error {
 		{"NAMESPACE", strconv.FormatUint(s.Namespace, 10)},
 		{"WHY", s.Why},
 	})
-	_, err := unix.Write(c.fd, []byte(text))
-	if err = errors.Join(err, c.Close()); err != nil {
+	err := errors.Join(writeAll(c.fd, text), c.Close())
+	if err != nil {
 		return fmt.Errorf("cannot write %s/sessions/%s: %w", Path, c.Name, err)
 	}
 	return nil

@@ -334,3 +334,16 @@ func TestWhatHasGoneIsNoError(t *testing.T) {
 		t.Errorf("a claim in a directory that has gone: %+v, %v", c, err)
 	}
 }
+
+// A file system that is nearly full takes the beginning of a record, as a pipe does.
+func TestARecordThatIsCutOffIsAnError(t *testing.T) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[0])
+	c := Claim{Name: "1000/1-1-1", fd: pipe[1]}
+	if err := c.Fill(Session{Key: strings.Repeat("x", 1<<20)}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("the error is %v", err)
+	}
+}

@@ -278,8 +278,17 @@ func create(dir *os.File, name, text string) error {
 	if err != nil {
 		return err
 	}
-	_, err = unix.Write(fd, []byte(text))
-	return errors.Join(err, unix.Close(fd))
+	return errors.Join(writeAll(fd, text), unix.Close(fd))
+}
+
+// writeAll writes a record in one piece. What does not fit on a file system that is nearly
+// full is cut off there, and the system call reports no error.
+func writeAll(fd int, text string) error {
+	n, err := unix.Write(fd, []byte(text))
+	if err == nil && n < len(text) {
+		return unix.ENOSPC
+	}
+	return err
 }
 
 // open opens a directory of records, of one level or two, making it where it is
