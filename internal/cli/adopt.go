@@ -81,7 +81,7 @@ func adopt(cmd *cobra.Command, uids []uint32, apply bool) error {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	var errs error
+	var errs []error // joined once: each join would copy the text of all earlier ones
 	for _, private := range p.Private {
 		if private.Kind != policy.Directory || private.Scope != policy.User {
 			continue
@@ -91,15 +91,15 @@ func adopt(cmd *cobra.Command, uids []uint32, apply bool) error {
 			continue
 		}
 		strays, waiting, err := straysIn(private, inv, uids)
-		errs = errors.Join(errs, err)
+		errs = append(errs, err)
 		for _, s := range strays {
-			errs = errors.Join(errs, s.handOver(out, apply))
+			errs = append(errs, s.handOver(out, apply))
 		}
 		for _, uid := range waiting {
 			note(cmd.ErrOrStderr(), fmt.Sprintf("%s has files in %s and no private directory yet: the next login makes it", nameOf(uid), private.Target))
 		}
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // baseName is what a base on a target's own file system is called.
