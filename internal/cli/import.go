@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -136,8 +137,12 @@ func readNamespaceConf(path string) ([]namespaceconf.Entry, error) {
 	slices.Sort(files)
 	var entries []namespaceconf.Entry
 	var mistakes namespaceconf.Errors
-	for _, file := range append([]string{path}, files...) {
-		text, err := os.ReadFile(file)
+	for i, file := range append([]string{path}, files...) {
+		read := readDropIn
+		if i == 0 {
+			read = os.ReadFile // a pipe, perhaps
+		}
+		text, err := read(file)
 		if errors.Is(err, fs.ErrNotExist) && path == namespaceConf {
 			return nil, hinted(fmt.Errorf("cannot import %s: no such file", file), "name the file if it is elsewhere; if pam_namespace was never used, there is nothing to import")
 		}
@@ -159,4 +164,25 @@ func readNamespaceConf(path string) ([]namespaceconf.Entry, error) {
 // escapeGlob quotes the special characters of a pattern.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// readDropIn reads a file of at most a megabyte, and waits for nobody: users may have put a
+// FIFO or a link to a device beside a file of theirs.
+func readDropIn(path string) ([]byte, error) {
+	const largest = 1 << 20
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	case info.Size() > largest:
+		return nil, fmt.Errorf("%s has more than %d bytes", path, largest)
+	}
+	return io.ReadAll(io.LimitReader(f, largest))
 }
