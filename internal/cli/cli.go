@@ -44,10 +44,10 @@ func printError(err error, errOut io.Writer) int {
 	}
 	status := statusOf(err)
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(errOut, "gotmpns: error: "+text)
+		fmt.Fprintln(errOut, "gotmpns: error: "+harmless(text))
 	}
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintln(errOut, "gotmpns: hint: "+hint)
+		fmt.Fprintln(errOut, "gotmpns: hint: "+harmless(hint))
 	}
 	return status
 }

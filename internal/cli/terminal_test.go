@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -63,5 +64,19 @@ func TestAReportInAPipe(t *testing.T) {
 	lines := strings.Split(out.String(), "\n")
 	if !strings.HasPrefix(lines[0], "\x1b[1;31mPROBLEM\x1b[0m  s: word") || !strings.HasPrefix(lines[1], "         word") {
 		t.Errorf("%q", lines[:2])
+	}
+}
+
+// A name in a message may be a user's.
+func TestMessagesDoNotCommandTheTerminal(t *testing.T) {
+	const text, want = "cannot use /home/\x1b]0;x\a\x9b2J\u202e\xff/é ü\n\tnext", "cannot use /home/�]0;x��2J��/é ü\n\tnext"
+	var out, paragraph strings.Builder
+	printError(hinted(errors.New(text), text), &out)
+	if want := "gotmpns: error: " + want + "\ngotmpns: hint: " + want + "\n"; out.String() != want {
+		t.Errorf("the error is printed as %q", out.String())
+	}
+	screen{out: &paragraph}.paragraph("", 0, text)
+	if paragraph.String() != want+"\n" {
+		t.Errorf("the finding is printed as %q", paragraph.String())
 	}
 }
