@@ -93,19 +93,21 @@ func (c *cleaner) run() error {
 	if err != nil {
 		return err
 	}
-	look := looker{c, home, finder, map[uint32]bool{}}
+	look := looker{cleaner: c, home: home, finder: finder, kept: map[uint32]bool{}}
 	look.full(true)
 	retry, full, refresh := time.Tick(retryInterval), time.Tick(fullInterval), time.Tick(refreshInterval)
 	for {
 		select {
 		case <-c.due:
 			began := time.Now()
+			look.removing = 0
 			look.users(c.take())
-			time.Sleep(pauseFor(time.Since(began)) - coalesce) // the watcher waits that long already
+			time.Sleep(pauseFor(time.Since(began)-look.removing) - coalesce) // the watcher waits that long already
 		case <-retry:
 			kept := look.kept
 			look.kept = map[uint32]bool{}
 			look.users(kept)
+			look.finish()
 		case <-full:
 			look.full(false)
 		case <-refresh:
@@ -117,9 +119,26 @@ func (c *cleaner) run() error {
 // looker is the cleaner's thread.
 type looker struct {
 	*cleaner
-	home   *view.Resident
-	finder *usage.Finder
-	kept   map[uint32]bool // whose instances a process used
+	home     *view.Resident
+	finder   *usage.Finder
+	kept     map[uint32]bool // whose instances a process used
+	left     bool            // something took too long
+	removing time.Duration   // of the latest pass: the removal itself
+}
+
+// finish goes on with what took too long.
+func (l *looker) finish() {
+	if !l.left {
+		return
+	}
+	l.left = false
+	l.each(func(pass *cleanup.Cleaner, _ policy.Policy) error {
+		due, err := pass.Find(cleanup.Unfinished)
+		if errors.Is(err, instance.ErrBusy) { // "gotmpns clean" is at it
+			return nil
+		}
+		return errors.Join(err, l.remove(pass, due))
+	})
 }
 
 func (l *looker) full(refresh bool) {
@@ -156,6 +175,8 @@ func (l *looker) users(users map[uint32]bool) {
 // remove notes also for whom it is to be looked again.
 func (l *looker) remove(pass *cleanup.Cleaner, due []cleanup.Due) error {
 	removed, err := pass.Remove(due)
+	l.left = l.left || pass.Left()
+	l.removing += pass.Spent()
 	for _, d := range removed {
 		l.journal.cleaned(d)
 	}

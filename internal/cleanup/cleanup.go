@@ -66,6 +66,10 @@ const halfMadeAfter = time.Hour
 // cannot lock is due another time.
 const lockAtMost = time.Second
 
+// shareOfUser is how long the directories of one user may take before those of all others
+// are removed. A user who has kept a descriptor can create files as fast as they are removed.
+const shareOfUser = time.Second
+
 // Due is a directory that can be removed.
 type Due struct {
 	Kind   Kind
@@ -92,6 +96,9 @@ type Options struct {
 	Exists func(uid uint32) (bool, error)
 	// Wait is how long to wait for another clean-up at most.
 	Wait time.Duration
+	// Patience is how long the directories of one user may take after that; 0 leaves what
+	// there is of them to another pass.
+	Patience time.Duration
 	// Stop ends a pass early, which is no error: the rest is due another time. It is
 	// asked again and again, on several goroutines; nil means never.
 	Stop func() bool
@@ -105,6 +112,8 @@ type Cleaner struct {
 	own    *usage.Finder // nil: the caller's
 	opened []interface{ Close() }
 	kept   []uint32
+	left   []Due         // what took too long
+	spent  time.Duration // on the removal itself
 	booted func() time.Time
 	young  time.Duration // for a base
 }
@@ -471,18 +480,66 @@ func (c *Cleaner) Remove(due []Due) (removed []Due, err error) {
 		return nil, errors.Join(err, unlessStopped(one), c.giveBack(retired, nil))
 	}
 	err = errors.Join(err, c.giveBack(retired, used))
+	unused := retired[:0]
 	for i, d := range retired {
-		if used[i] {
-			continue
+		if !used[i] {
+			unused = append(unused, d)
 		}
-		one := c.remove(d)
-		if one == nil {
-			removed = append(removed, d)
-		}
-		err = errors.Join(err, unlessStopped(one))
 	}
-	return removed, err
+	removed, c.left, one = c.removeEach(unused, shareOfUser)
+	if c.Patience == 0 {
+		return removed, errors.Join(err, one)
+	}
+	more, left, last := c.removeEach(c.left, c.Patience)
+	c.left = left
+	return append(removed, more...), errors.Join(err, one, last, c.tooLong())
 }
+
+// removeEach removes directories, those of each user for no longer than share; it returns
+// what it has removed and what is left of that.
+func (c *Cleaner) removeEach(due []Due, share time.Duration) (removed, left []Due, errs error) {
+	spent := map[any]time.Duration{}
+	for _, d := range due {
+		began := time.Now()
+		end := began.Add(share - spent[d.whose()])
+		err := c.remove(d, func() bool { return c.Stop() || time.Now().After(end) })
+		switch {
+		case err == nil:
+			removed = append(removed, d)
+		case errors.Is(err, errStopped):
+			left = append(left, d)
+		default:
+			errs = errors.Join(errs, err)
+		}
+		spent[d.whose()] += time.Since(began)
+		c.spent += time.Since(began)
+	}
+	return removed, left, errs
+}
+
+// whose is who can make the removal of a directory take long.
+func (d Due) whose() any {
+	if d.UID == instance.NoUID {
+		return d.Path
+	}
+	return d.UID
+}
+
+// tooLong is the error for what was not removed in spite of all patience.
+func (c *Cleaner) tooLong() error {
+	if len(c.left) == 0 || c.Stop() {
+		return nil
+	}
+	first := c.left[0]
+	return fmt.Errorf("cannot remove all of %s within %v; run \"gotmpns clean\" again, or end the program that creates files in it", first.Path, c.Patience)
+}
+
+// Left says whether directories were left because they took too long: they are due again,
+// as Unfinished.
+func (c *Cleaner) Left() bool { return len(c.left) > 0 }
+
+// Spent is how long the removal itself took, without the search for processes.
+func (c *Cleaner) Spent() time.Duration { return c.spent }
 
 func unlessStopped(err error) error {
 	if errors.Is(err, usage.ErrStopped) || errors.Is(err, errStopped) {
@@ -542,7 +599,7 @@ func (c *Cleaner) giveBack(retired []Due, used []bool) (errs error) {
 }
 
 // remove removes what nobody uses and nobody can get any more.
-func (c *Cleaner) remove(d Due) error {
+func (c *Cleaner) remove(d Due, stop func() bool) error {
 	parent, name := d.place.Dir, d.orphan
 	if d.base != nil {
 		parent, name = d.base.Dir(), d.entry.Name()
@@ -552,7 +609,7 @@ func (c *Cleaner) remove(d Due) error {
 			unlock()
 		}
 	}
-	if err := removeTree(parent, name, c.Stop); err != nil {
+	if err := removeTree(parent, name, stop); err != nil {
 		return fmt.Errorf("%s: %w", parent.Name(), err)
 	}
 	return nil

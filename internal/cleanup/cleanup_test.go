@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -383,6 +384,44 @@ func TestAPassThatIsStopped(t *testing.T) {
 	c.Stop = func() bool { return len(h.names()) > len("1000 1000.user") } // it is retired
 	h.want(h.remove(c, due))
 	h.wantNames("1000 1000.user")
+}
+
+// A user can create files in a directory that is being removed, as fast as they go. All others'
+// directories are removed all the same, and what is left is due again.
+func TestAUserWhoFillsWhatIsRemoved(t *testing.T) {
+	for name, patience := range map[string]time.Duration{"the broker": 0, "the command": 2 * shareOfUser} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			filled, err := os.Open(h.instance(alice))
+			must(t, err)
+			defer filled.Close()
+			other := h.instance(bob)
+			c := h.cleaner()
+			c.Patience = patience
+			due := h.find(c, Always...)
+			end, number := time.Now().Add(time.Minute), atomic.Int64{}
+			c.Stop = func() bool { // it is asked before each name
+				fd, err := unix.Openat(int(filled.Fd()), strconv.FormatInt(number.Add(1), 10), unix.O_CREAT|unix.O_WRONLY, 0o600)
+				if err == nil {
+					unix.Close(fd)
+				}
+				return time.Now().After(end)
+			}
+			removed, err := c.Remove(due)
+			h.want(removed, other)
+			if (err != nil) != (patience > 0) || !c.Left() {
+				t.Errorf("the error is %v, left over: %v", err, c.Left())
+			}
+			if time.Now().After(end) {
+				t.Error("it took all the time that there was")
+			}
+			c.Stop = Never
+			c.Patience = 0
+			if again := h.remove(c, h.find(c, Unfinished)); len(again) != 1 || c.Left() {
+				t.Errorf("%d were removed afterwards", len(again))
+			}
+		})
+	}
 }
 
 // The age-based cleaner must not remove what is mounted in a session alone: for the
