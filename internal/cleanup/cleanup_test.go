@@ -399,7 +399,7 @@ func TestAUserWhoFillsWhatIsRemoved(t *testing.T) {
 			c := h.cleaner()
 			c.Patience = patience
 			due := h.find(c, Always...)
-			end, number := time.Now().Add(time.Minute), atomic.Int64{}
+			end, number := time.Now().Add(2*time.Minute), atomic.Int64{}
 			c.Stop = func() bool { // it is asked before each name
 				fd, err := unix.Openat(int(filled.Fd()), strconv.FormatInt(number.Add(1), 10), unix.O_CREAT|unix.O_WRONLY, 0o600)
 				if err == nil {
@@ -417,8 +417,11 @@ func TestAUserWhoFillsWhatIsRemoved(t *testing.T) {
 			}
 			c.Stop = Never
 			c.Patience = 0
-			if again := h.remove(c, h.find(c, Unfinished)); len(again) != 1 || c.Left() {
-				t.Errorf("%d were removed afterwards", len(again))
+			for again := 0; again == 0; { // one pass may be too short for all of it
+				again = len(h.remove(c, h.find(c, Unfinished)))
+				if time.Now().After(end) {
+					t.Fatal("it was not removed afterwards")
+				}
 			}
 		})
 	}
