@@ -118,7 +118,14 @@ func (s *System) readOthers() {
 	for _, name := range more {
 		s.Namespace += "\n" + text(name)
 	}
-	s.SELinux = strings.TrimSpace(text("/sys/fs/selinux/enforce")) == "1"
+	s.SELinux = strings.TrimSpace(text("/sys/fs/selinux/enforce")) == "1" && !slices.ContainsFunc(s.Files, isLabelled)
+}
+
+// isLabelled says whether a file has the label of the worker in the module's policy.
+func isLabelled(f File) bool {
+	var label [256]byte
+	n, err := unix.Lgetxattr(f.Path, "security.selinux", label[:])
+	return err == nil && strings.Contains(string(label[:n]), ":gotmpns_exec_t:")
 }
 
 // text reads a file, up to what anybody writes by hand; none is empty.
