@@ -141,6 +141,7 @@ func TestSystemAMountOfAUserServiceIsInEachSession(t *testing.T) {
 	if !rootIsShared(t) {
 		t.Skip("nothing is joined here: / is not shared")
 	}
+	awaitManager(t, "alice")
 	before := startShell(t, "alice")
 	t.Cleanup(func() { _ = os.RemoveAll("/home/alice/src"); _ = os.RemoveAll("/home/alice/doc") })
 	for _, dir := range []string{"/home/alice/doc", "/run/user/1000/doc", "/tmp/doc"} {
@@ -160,6 +161,18 @@ func TestSystemAMountOfAUserServiceIsInEachSession(t *testing.T) {
 			asUser(t, "alice", "systemctl --user stop doc-test; fusermount3 -u -z "+dir+" 2>/dev/null || fusermount -u -z "+dir+" 2>/dev/null; true")
 		})
 	}
+}
+
+// awaitManager waits for a session that has a runtime directory. logind gives none to one
+// that begins while it is busy with the end of the user's sessions of the test before.
+func awaitManager(t *testing.T, user string) {
+	t.Helper()
+	settle(t, func() error {
+		if got := asUser(t, user, "echo ${XDG_RUNTIME_DIR:-none}; test -S $XDG_RUNTIME_DIR/bus && echo bus"); !strings.Contains(got, "bus") {
+			return fmt.Errorf("a session of %s has the runtime directory %s", user, got)
+		}
+		return nil
+	})
 }
 
 // A sandbox or container that was started in a session sees what the session mounts later.
