@@ -8,15 +8,14 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/config"
+	"gotmpns/internal/instance"
 	"gotmpns/internal/inventory"
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
@@ -102,9 +101,6 @@ func adopt(cmd *cobra.Command, uids []uint32, apply bool) error {
 	return errors.Join(errs...)
 }
 
-// baseName is what a base on a target's own file system is called.
-var baseName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^gotmpns-[0-9a-f]{8}$`) })
-
 // straysIn finds the entries of a target whose owners have an instance for it, and
 // the owners who have none although they are to get one. Its descriptors stay open
 // until the program ends.
@@ -126,22 +122,22 @@ func straysIn(p policy.Private, inv inventory.Inventory, uids []uint32) (strays 
 	instances := map[uint32]*os.File{}
 	for _, name := range names {
 		uid, known := ownerAt(target, name)
-		if !known || slices.Contains(p.Share, name) || baseName().MatchString(name) {
+		if !known || slices.Contains(p.Share, name) || instance.IsBaseName(name) {
 			continue
 		}
 		if uids != nil && !slices.Contains(uids, uid) {
 			continue
 		}
-		instance, seen := instances[uid]
+		own, seen := instances[uid]
 		if !seen {
-			instance = openInstance(inv, p.Target, uid)
-			instances[uid] = instance
-			if instance == nil && isToGet(p, uid) {
+			own = openInstance(inv, p.Target, uid)
+			instances[uid] = own
+			if own == nil && isToGet(p, uid) {
 				waiting = append(waiting, uid)
 			}
 		}
-		if instance != nil {
-			strays = append(strays, stray{target, instance, name, uid})
+		if own != nil {
+			strays = append(strays, stray{target, own, name, uid})
 		}
 	}
 	return strays, waiting, nil

@@ -317,7 +317,7 @@ func (s *Store) Orphans(target Target) ([]Orphan, error) {
 		// Users can have a million files in a target.
 		names, err := dir.Readdirnames(1024)
 		for _, name := range names {
-			if !isBaseName(name) || recorded[name] {
+			if !IsBaseName(name) || recorded[name] {
 				continue
 			}
 			if made, ok := asBase(target, name); ok {
@@ -343,9 +343,9 @@ type Orphan struct {
 	Made time.Time // or, where the file system does not know, when it was last changed
 }
 
-// isBaseName knows the names that bases get: another directory of root's may begin
+// IsBaseName knows the names that bases get: another directory of root's may begin
 // in the same way.
-func isBaseName(name string) bool {
+func IsBaseName(name string) bool {
 	random, ok := strings.CutPrefix(name, prefix)
 	return ok && len(random) == len("1a2b3c4d") && strings.Trim(random, "0123456789abcdef") == ""
 }

@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -117,9 +115,6 @@ func began(pid int) time.Time {
 	return time.Now().Add(time.Duration(ticks)*tick - time.Duration(now.Nano())).Truncate(time.Second)
 }
 
-// base is what a base on a target's own file system is called.
-var base = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^gotmpns-[0-9a-f]{8}$`) })
-
 // isOwn recognises an instance of ours by what is mounted: there is no record
 // that a plain user could read.
 func isOwn(m *mountinfo.Info, uid uint32, p policy.Policy) bool {
@@ -131,7 +126,7 @@ func isOwn(m *mountinfo.Info, uid uint32, p policy.Policy) bool {
 		return false
 	}
 	directory = strings.TrimSuffix(directory, "/")
-	return base().MatchString(path.Base(directory)) || slices.ContainsFunc(p.Private, func(private policy.Private) bool {
+	return instance.IsBaseName(path.Base(directory)) || slices.ContainsFunc(p.Private, func(private policy.Private) bool {
 		// The root of a mount is a path in its file system, which may itself be
 		// mounted anywhere.
 		return private.Base != "" && private.Target == m.Mountpoint && strings.HasSuffix(private.Base, directory)
