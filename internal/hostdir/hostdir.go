@@ -30,14 +30,7 @@ type User struct {
 }
 
 // NeedsUser says whether only a process that can take the user's ids can make a target.
-func NeedsUser(tree mountfd.Tree, target string) bool {
-	parent, err := tree.OpenTrusted(path.Dir(target))
-	if err != nil {
-		return true
-	}
-	parent.Close()
-	return false
-}
+func NeedsUser(tree mountfd.Tree, target string) bool { return tree.CanBeReplaced(target) }
 
 // Make makes the directory target in the host's tree; one that another login has made
 // since is as good. Its parent has to exist.

@@ -49,6 +49,17 @@ func (t Tree) OpenTrusted(name string) (*os.File, error) {
 	}
 }
 
+// CanBeReplaced says whether others than root can make something at a path, or put something
+// else in its place; also where that cannot be told.
+func (t Tree) CanBeReplaced(name string) bool {
+	parent, err := t.OpenTrusted(path.Dir(name))
+	if err != nil {
+		return true
+	}
+	parent.Close()
+	return false
+}
+
 // writableByOthers are the permissions that let others than root change a file.
 const writableByOthers = 0o022
 

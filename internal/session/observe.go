@@ -162,7 +162,7 @@ func (o *observer) lookAt(pl *place, target, base string) (err error) {
 		return missing(target, err)
 	}
 	uid := pl.host.Info.UID
-	pl.host.Foreign = uid != 0 && uid != o.uid && o.isMovable(target)
+	pl.host.Foreign = uid != 0 && uid != o.uid && o.view.Host.CanBeReplaced(target)
 	pl.caller = pl.host.Info
 	if !o.view.InHost {
 		if err := o.lookAtCaller(pl, target, base); err != nil {
@@ -171,7 +171,7 @@ func (o *observer) lookAt(pl *place, target, base string) (err error) {
 	}
 	pl.facts.Directory = pl.host.Info.IsDir()
 	pl.facts.MountPoint = pl.host.Info.MountRoot
-	pl.facts.Movable = o.movable && o.isMovable(target)
+	pl.facts.Movable = o.movable && o.view.Host.CanBeReplaced(target)
 	if pl.facts.MountPoint {
 		pl.facts.Carrier = target
 	} else if pl.facts.Carrier, err = o.carrier(target); err != nil {
@@ -189,21 +189,11 @@ func (o *observer) lookAtMissing(pl *place, target string) {
 		return
 	}
 	defer parent.Close()
-	facts := plan.Place{Missing: true, Directory: true, Movable: o.movable && o.isMovable(target), Sources: pl.facts.Sources}
+	facts := plan.Place{Missing: true, Directory: true, Movable: o.movable && o.view.Host.CanBeReplaced(target), Sources: pl.facts.Sources}
 	if facts.Carrier, facts.Err = o.carrier(target); facts.Err == nil {
 		facts.Flags, facts.Err = flagsOf(parent)
 	}
 	pl.facts = facts
-}
-
-// isMovable says whether others than root can put something else in a target's place.
-func (o *observer) isMovable(target string) bool {
-	parent, err := o.view.Host.OpenTrusted(path.Dir(target))
-	if err != nil {
-		return true
-	}
-	parent.Close()
-	return false
 }
 
 // lookAtCaller finds out what the login process has at the target.
