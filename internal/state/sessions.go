@@ -268,14 +268,13 @@ const pruneAbove = 128
 // whoever kills login programs (a user can kill a setuid one) leaves a record with each, and
 // every login of that user reads them all. It is for a login where no broker does it.
 func (d *Dir) Prune(uid uint32) {
-	directory := "sessions/" + uidName(uid)
-	names := d.names(directory)
-	if len(names) <= pruneAbove {
+	recorded := d.named(uidName(uid))
+	if len(recorded) <= pruneAbove {
 		return
 	}
-	for _, name := range names {
-		if pid, start := split(name); pid != 0 && !proc.Is(pid, start) {
-			d.remove(directory, name)
+	for _, r := range recorded {
+		if !r.Lives() {
+			d.RemoveSession(r.Name)
 		}
 	}
 }
