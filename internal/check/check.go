@@ -61,7 +61,7 @@ type System struct {
 	SSHD       *string           // sshd_config with what it includes; nil: there is none
 	Kerberos   *string           // krb5.conf with what it includes; nil: there is none
 	Namespace  string            // namespace.conf and namespace.d
-	SELinux    bool              // enforcing, and the worker has not the label of the module's policy
+	SELinux    bool              // enforcing, and the worker lacks the label of the module's policy
 	Unknown    []policy.Rule     // rules with a name that nobody has
 	Homes      []Home            // below a target that is private for their owner
 	Leftovers  Leftovers

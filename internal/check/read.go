@@ -278,7 +278,7 @@ func leftoversIn(inv inventory.Inventory) Leftovers {
 	// A lookup by the C library reads the file from its beginning, for each user.
 	known := map[uint32]bool{}
 	for _, a := range localAccounts() {
-		known[a.uid] = true
+		known[a.UID] = true
 	}
 	for _, i := range inv.Instances {
 		if i.Aside {

@@ -23,8 +23,8 @@ func (s *System) readNames() {
 			s.Unknown = append(s.Unknown, r)
 		}
 	}
-	for _, account := range localAccounts() {
-		if home := s.homeOf(account); home.Target != "" {
+	for _, a := range localAccounts() {
+		if home := s.homeOf(a); home.Target != "" {
 			s.Homes = append(s.Homes, home)
 		}
 	}
@@ -62,35 +62,15 @@ func (s *System) isKnown(r policy.Rule) bool {
 	return true
 }
 
-// localAccount is a line of passwd(5).
-type localAccount struct {
-	name, home, shell string
-	uid, gid          uint32
-}
-
 // localAccounts reads /etc/passwd: a directory service may have millions of users.
-func localAccounts() []localAccount {
-	var accounts []localAccount
-	for line := range strings.Lines(text("/etc/passwd")) {
-		fields := strings.Split(strings.TrimSpace(line), ":")
-		if len(fields) < 7 {
-			continue
-		}
-		uid, err1 := strconv.ParseUint(fields[2], 10, 32)
-		gid, err2 := strconv.ParseUint(fields[3], 10, 32)
-		if err1 == nil && err2 == nil {
-			accounts = append(accounts, localAccount{fields[0], path.Clean(fields[5]), fields[6], uint32(uid), uint32(gid)})
-		}
-	}
-	return accounts
-}
+func localAccounts() []account.Local { return account.Locals(text("/etc/passwd")) }
 
 // people are the local users who log in; root is never refused.
 func people() []wire.Request {
 	var requests []wire.Request
 	for _, a := range localAccounts() {
-		if name := path.Base(a.shell); a.uid != 0 && name != "nologin" && name != "false" {
-			requests = append(requests, wire.Request{UID: a.uid, GID: a.gid, User: a.name, Shell: a.shell, Home: a.home, Service: usualService})
+		if name := path.Base(a.Shell); a.UID != 0 && name != "nologin" && name != "false" {
+			requests = append(requests, wire.Request{UID: a.UID, GID: a.GID, User: a.Name, Shell: a.Shell, Home: a.Home, Service: usualService})
 		}
 	}
 	return requests
@@ -98,19 +78,19 @@ func people() []wire.Request {
 
 // homeOf returns the home of an account if it lies below a target that is private
 // for it; otherwise, a Home without a target.
-func (s *System) homeOf(a localAccount) Home {
-	isHidden := func(p policy.Private) bool { return a.home != p.Target && mounts.Within(a.home, p.Target) }
+func (s *System) homeOf(a account.Local) Home {
+	isHidden := func(p policy.Private) bool { return a.Home != p.Target && mounts.Within(a.Home, p.Target) }
 	if !slices.ContainsFunc(s.Policy.Private, isHidden) {
 		return Home{}
 	}
-	groups, _, err := account.Groups(a.name, a.gid, s.Policy.GroupNames())
+	groups, _, err := account.Groups(a.Name, a.GID, s.Policy.GroupNames())
 	if err != nil {
 		return Home{}
 	}
-	subject := policy.Subject{User: a.name, UID: a.uid, Shell: a.shell, Groups: groups}
+	subject := policy.Subject{User: a.Name, UID: a.UID, Shell: a.Shell, Groups: groups}
 	for _, p := range s.Policy.Private {
 		if isHidden(p) && isPrivateFor(s.Policy, p, subject) {
-			return Home{a.name, a.home, p.Target}
+			return Home{a.Name, a.Home, p.Target}
 		}
 	}
 	return Home{}

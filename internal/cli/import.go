@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	accounts "gotmpns/internal/account"
 	"gotmpns/internal/namespaceconf"
 )
 
@@ -104,9 +105,9 @@ func thisHost() namespaceconf.Host {
 func homes() map[string]string {
 	text, _ := os.ReadFile("/etc/passwd") // without it, nobody's is known
 	homes := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Split(line, ":"); len(fields) == 7 && strings.HasPrefix(fields[5], "/") {
-			homes[fields[0]] = fields[5]
+	for _, local := range accounts.Locals(string(text)) {
+		if strings.HasPrefix(local.Home, "/") {
+			homes[local.Name] = local.Home
 		}
 	}
 	return homes
