@@ -71,7 +71,12 @@ type host struct {
 	log     atomic.Value // string: the last line that a module logged
 }
 
-func newHost(build string) (*host, error) {
+func newHost() (*host, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	build := filepath.Dir(self)
 	h := &host{program: filepath.Join(build, "bench-host")}
 	for _, dir := range []string{stacks, floorInstance, mountSource, mountPoints, namespaceParent} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {

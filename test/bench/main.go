@@ -62,11 +62,7 @@ func run(output, include string, ssh bool) error {
 		}
 		return os.WriteFile(output, []byte(text), 0o644)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	h, err := newHost(filepath.Dir(self))
+	h, err := newHost()
 	if err != nil {
 		return err
 	}
@@ -75,7 +71,7 @@ func run(output, include string, ssh bool) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "bench: %d starts of each kind\n", startRounds)
-	if r.starts, err = measureStarts(filepath.Join(filepath.Dir(self), "../gotmpns")); err != nil {
+	if r.starts, err = measureStarts(filepath.Join(filepath.Dir(h.program), "../gotmpns")); err != nil {
 		return err
 	}
 	if r.populated, r.deserted, err = h.measurePopulated(); err != nil {
@@ -142,11 +138,7 @@ func runBeside(sessions, mounts int, service string, command []string) error {
 	if os.Getenv("GOTMPNS_DISPOSABLE") != "1" || len(command) == 0 {
 		return fmt.Errorf("run it in a disposable root (test/root/enter), with a command")
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	h, err := newHost(filepath.Dir(self))
+	h, err := newHost()
 	if err != nil {
 		return err
 	}
