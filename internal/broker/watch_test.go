@@ -68,9 +68,7 @@ func newWatch(t *testing.T) *watch {
 func (w *watch) logIn(uid uint32, p *process.Process) (session string) {
 	w.t.Helper()
 	claim, err := w.records.Claim(uid, p.PID)
-	must(w.t, err)
-	id, err := proc.IdentityAt("/proc/" + strconv.Itoa(p.PID) + "/ns/mnt")
-	must(w.t, err, claim.Fill(state.Session{User: "x", Key: "k", Namespace: id.Inode}), w.records.SetTmpfs(state.Tmpfs{Target: "/tmp", UID: uid, Mark: "x"}))
+	must(w.t, err, claim.Fill(state.Session{User: "x", Key: "k", Namespace: p.Namespace(w.t)}), w.records.SetTmpfs(state.Tmpfs{Target: "/tmp", UID: uid, Mark: "x"}))
 	return claim.Name
 }
 

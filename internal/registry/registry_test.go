@@ -65,9 +65,7 @@ func record(t *testing.T, records *state.Dir, uid uint32, p *process.Process, ke
 func recordIn(t *testing.T, records *state.Dir, uid uint32, p, in *process.Process, key string) (session string) {
 	t.Helper()
 	claim, err := records.Claim(uid, p.PID)
-	must(t, err)
-	id, err := proc.IdentityAt("/proc/" + strconv.Itoa(in.PID) + "/ns/mnt")
-	must(t, err, claim.Fill(state.Session{UID: uid, User: "x", Key: key, Namespace: id.Inode}))
+	must(t, err, claim.Fill(state.Session{UID: uid, User: "x", Key: key, Namespace: in.Namespace(t)}))
 	return claim.Name
 }
 

@@ -95,13 +95,15 @@ func (m *machine) logIn(request wire.Request) (*registry.Namespace, *process.Pro
 	if answer.Err != nil || answer.Namespace == nil {
 		m.t.Fatalf("%s gets no namespace: %v", request.User, answer.Err)
 	}
-	n, err := answer.Namespace.Duplicate()
+	fd, err := unix.FcntlInt(answer.Namespace.File.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	must(m.t, err)
+	n := *answer.Namespace
+	n.File = os.NewFile(uintptr(fd), n.File.Name())
 	m.t.Cleanup(func() { _ = n.Close() })
 	answer.Close()
-	p := m.in(n)
+	p := m.in(&n)
 	m.record(request, p, n.Key)
-	return n, p
+	return &n, p
 }
 
 // in starts a process in a namespace, after a script that runs there.
@@ -117,9 +119,7 @@ func (m *machine) record(request wire.Request, p *process.Process, key string) {
 	must(m.t, err)
 	defer records.Close()
 	claim, err := records.Claim(request.UID, p.PID)
-	must(m.t, err)
-	id, err := proc.IdentityAt("/proc/" + strconv.Itoa(p.PID) + "/ns/mnt")
-	must(m.t, err, claim.Fill(state.Session{User: request.User, Key: key, Namespace: id.Inode}))
+	must(m.t, err, claim.Fill(state.Session{User: request.User, Key: key, Namespace: p.Namespace(m.t)}))
 }
 
 // facts looks at a login process as a login does, and makes nothing.

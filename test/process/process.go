@@ -69,6 +69,17 @@ func start(t testing.TB, arguments ...string) *Process {
 	return p
 }
 
+// Namespace returns the number of the mount namespace that the process is in, as a record has
+// it.
+func (p *Process) Namespace(t testing.TB) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/"+strconv.Itoa(p.PID)+"/ns/mnt", &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
+}
+
 // End ends the process and what it has started, and waits for it.
 func (p *Process) End() {
 	if p.command.ProcessState == nil {
