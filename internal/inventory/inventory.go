@@ -257,8 +257,8 @@ func (t *taker) sessions() {
 
 // session looks at a session; nil: it has ended.
 func (t *taker) session(r state.Recorded, host uint64) *Session {
-	process := open(r)
-	if process == nil {
+	process, err := proc.OpenStarted(r.PID, r.Start)
+	if err != nil {
 		return nil
 	}
 	defer process.Close()
@@ -272,19 +272,6 @@ func (t *taker) session(r state.Recorded, host uint64) *Session {
 		return nil
 	}
 	return &s
-}
-
-// open opens the process of a session, which is the caller's to close; nil: it has ended.
-func open(r state.Recorded) *proc.Process {
-	process, err := proc.Open(r.PID)
-	if err != nil {
-		return nil
-	}
-	if start, err := process.StartTime(); err != nil || start != r.Start {
-		process.Close()
-		return nil
-	}
-	return process
 }
 
 func (t *taker) recorded() []state.Recorded {

@@ -97,10 +97,32 @@ func Began(pid int) (string, error) {
 	return p.StartTime()
 }
 
+// OpenStarted opens the process with this pid that began at that moment
+// ([Process.StartTime]); an error says that it has ended. The caller closes it.
+func OpenStarted(pid int, start string) (*Process, error) {
+	p, err := Open(pid)
+	if err != nil {
+		return nil, err
+	}
+	now, err := p.StartTime()
+	if err == nil && now != start {
+		err = fmt.Errorf("%s is another process by now", p.name(""))
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
 // Is says whether the process with this pid began at that moment, and lives.
 func Is(pid int, start string) bool {
-	now, err := Began(pid)
-	return err == nil && now == start
+	p, err := OpenStarted(pid, start)
+	if err != nil {
+		return false
+	}
+	p.Close()
+	return true
 }
 
 // MountNamespace opens the mount namespace of the process's main thread; the caller
@@ -254,7 +276,7 @@ func numberAt(dir int, path string) (uint64, error) {
 	return strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
 }
 
-// each goes through /proc, which is open as dir meanwhile.
+// each goes through the processes; dir is a descriptor of /proc, for paths that begin with name.
 func each(look func(dir, pid int, name string) bool) error {
 	fd, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

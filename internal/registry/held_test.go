@@ -261,7 +261,7 @@ func TestANamespaceThatIsClosedIsNotHeld(t *testing.T) {
 	h := NewHeld()
 	add(h, alice, &Namespace{File: file}, "s")
 	wantCount(t, h, 0, 0)
-	if _, err := (&Namespace{File: file}).Duplicate(); err == nil {
+	if _, err := duplicate(int(file.Fd()), file.Name()); err == nil {
 		t.Error("a closed descriptor is duplicated")
 	}
 }

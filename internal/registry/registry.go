@@ -70,15 +70,11 @@ func isOf(r state.Recorded, id mountfd.ID) bool { return r.Namespace == id.Inode
 // ofRecord opens what the login process of a session is in; nil where that is nothing
 // to go by.
 func ofRecord(r state.Recorded) *Namespace {
-	process, err := proc.Open(r.PID)
+	process, err := proc.OpenStarted(r.PID, r.Start)
 	if err != nil {
 		return nil
 	}
 	defer process.Close()
-	// By now the pid may be another process's.
-	if now, err := process.StartTime(); err != nil || now != r.Start {
-		return nil
-	}
 	file, err := process.MountNamespace()
 	if err != nil {
 		return nil
@@ -141,17 +137,7 @@ func ofProcess(pid int, uid uint32) (*Namespace, mountfd.ID) {
 	return &Namespace{PID: pid, File: file}, id
 }
 
-// Duplicate returns the namespace with another descriptor.
-func (n *Namespace) Duplicate() (*Namespace, error) {
-	file, err := duplicate(int(n.File.Fd()), n.File.Name())
-	if err != nil {
-		return nil, err
-	}
-	again := *n
-	again.File = file
-	return &again, nil
-}
-
+// duplicate returns another descriptor, which is the caller's to close.
 func duplicate(fd int, name string) (*os.File, error) {
 	again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
