@@ -238,26 +238,26 @@ func (c *Cleaner) findIn(private policy.Private, kinds []Kind, list lister) ([]D
 	if err != nil {
 		return nil, err
 	}
-	found, errs := c.orphans(place, private, kinds)
+	found, orphaned := c.orphans(place, private, kinds)
 	base, err := c.store.OpenBase(place, private.Base)
 	if err != nil || base == nil {
-		return found, errors.Join(errs, err)
+		return found, errors.Join(orphaned, err)
 	}
 	c.opened = append(c.opened, base)
 	if err := base.Lock(c.Wait); err != nil {
-		return found, errors.Join(errs, err)
+		return found, errors.Join(orphaned, err)
 	}
 	entries, err := list(base, private)
-	errs = errors.Join(errs, err)
+	all := []error{orphaned, err}
 	for _, e := range entries {
 		kind, err := c.kindOf(base, e, private, kinds)
-		errs = errors.Join(errs, err)
+		all = append(all, err)
 		if kind != none {
 			found = append(found, Due{Kind: kind, Target: private.Target, Path: e.Path, UID: e.UID,
 				place: place, base: base, entry: e})
 		}
 	}
-	return found, errs
+	return found, errors.Join(all...)
 }
 
 // openTarget opens a target, unless that is another one for each user: its instances are

@@ -23,16 +23,18 @@ const shareOfUser = time.Second
 // since, and returns what it has removed.
 func (c *Cleaner) Remove(due []Due) (removed []Due, err error) {
 	var retired []Due
+	var errs []error // joined once: each join copies the text of all earlier ones
 	for _, d := range due {
 		if c.Stop() {
 			break
 		}
 		r, ok, one := c.retire(d)
-		err = errors.Join(err, one)
+		errs = append(errs, one)
 		if ok {
 			retired = append(retired, r)
 		}
 	}
+	err = errors.Join(errs...)
 	used, one := c.uses(retired)
 	if one != nil {
 		return nil, errors.Join(err, unlessStopped(one), c.giveBack(retired, nil))
@@ -55,24 +57,25 @@ func (c *Cleaner) Remove(due []Due) (removed []Due, err error) {
 
 // removeEach removes directories, those of each user for no longer than share; it returns
 // what it has removed and what is left of that.
-func (c *Cleaner) removeEach(due []Due, share time.Duration) (removed, left []Due, errs error) {
+func (c *Cleaner) removeEach(due []Due, share time.Duration) (removed, left []Due, err error) {
+	var errs []error
 	spent := map[any]time.Duration{}
 	for _, d := range due {
 		began := time.Now()
 		end := began.Add(share - spent[d.whose()])
-		err := c.remove(d, func() bool { return c.Stop() || time.Now().After(end) })
+		one := c.remove(d, func() bool { return c.Stop() || time.Now().After(end) })
 		switch {
-		case err == nil:
+		case one == nil:
 			removed = append(removed, d)
-		case errors.Is(err, errStopped):
+		case errors.Is(one, errStopped):
 			left = append(left, d)
 		default:
-			errs = errors.Join(errs, err)
+			errs = append(errs, one)
 		}
 		spent[d.whose()] += time.Since(began)
 		c.spent += time.Since(began)
 	}
-	return removed, left, errs
+	return removed, left, errors.Join(errs...)
 }
 
 // whose is who can make the removal of a directory take long.
@@ -139,7 +142,8 @@ func (c *Cleaner) lock(d Due) (unlock func(), err error) {
 }
 
 // giveBack returns instances that somebody uses, all of them where used is nil.
-func (c *Cleaner) giveBack(retired []Due, used []bool) (errs error) {
+func (c *Cleaner) giveBack(retired []Due, used []bool) error {
+	var errs []error
 	for i, d := range retired {
 		if !d.fresh || used != nil && !used[i] {
 			continue
@@ -151,9 +155,9 @@ func (c *Cleaner) giveBack(retired []Due, used []bool) (errs error) {
 			err = d.base.GiveBack(d.entry)
 			unlock()
 		}
-		errs = errors.Join(errs, err)
+		errs = append(errs, err)
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // remove removes what nobody uses and nobody can get any more.
