@@ -1,6 +1,7 @@
 package login
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -50,7 +51,7 @@ type stress struct {
 	refused map[string]int
 }
 
-// TestSystemStress: four people log in by ssh, su, sudo and at, with all kinds and scopes,
+// TestSystemStress: four people log in by ssh, su, sudo and cron, with all kinds and scopes,
 // while a fifth stops, freezes and kills her logins, stacks mounts and fills the host's
 // /tmp with names, and the broker is killed: no session sees another's file, none loses
 // its own, and the waits are reported.
@@ -63,6 +64,7 @@ func TestSystemStress(t *testing.T) {
 	users := append(makeUsers(t, 3), "alice")
 	mallory := makeMallory(t)
 	configure(t, configurations[0])
+	jobs := cronJobs(t, users)
 	s := &stress{t: t, refused: map[string]int{}}
 	var wg sync.WaitGroup
 	run := func(f func()) { wg.Add(1); go func() { defer wg.Done(); f() }() }
@@ -81,6 +83,40 @@ func TestSystemStress(t *testing.T) {
 	s.stop.Store(true)
 	wg.Wait()
 	s.report()
+	jobs()
+}
+
+// cronJobs gives each user jobs that run every minute, and returns a function that stops
+// them and checks what they reported.
+func cronJobs(t *testing.T, users []string) (check func()) {
+	t.Helper()
+	const table, reports = "/etc/cron.d/gotmpns-stress", "/var/lib/gotmpns-stress"
+	script := scriptFile(t, strings.ReplaceAll(stressScript, "PAUSE", "$(( $$ % 3 ))"))
+	var lines strings.Builder
+	for _, user := range users {
+		mustRun(t, "install", "-d", "-o", user, "-m", "700", reports+"/"+user)
+		for range 3 {
+			fmt.Fprintf(&lines, "* * * * * %s %s >> %s/%s/report 2>&1\n", user, script, reports, user)
+		}
+	}
+	write(t, table, lines.String())
+	t.Cleanup(func() { _ = os.Remove(table); _ = os.RemoveAll(reports) })
+	return func() {
+		mustRun(t, "rm", table)
+		settle(t, func() error {
+			if exec.Command("pgrep", "-f", script).Run() == nil {
+				return errors.New("jobs of cron still run")
+			}
+			return nil
+		})
+		for _, user := range users {
+			report := read(t, reports+"/"+user+"/report")
+			if strings.Contains(report, "FOREIGN") || strings.Contains(report, "LOST") || strings.Contains(report, "HOST") {
+				t.Errorf("jobs of %s: %q", user, report)
+			}
+			t.Logf("%s: %d jobs of cron", user, strings.Count(report, "\n"))
+		}
+	}
 }
 
 // makeMallory makes a user who may freeze processes of their own.
