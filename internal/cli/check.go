@@ -220,9 +220,7 @@ func (l *login) fill(e session.Explanation) {
 		l.Refused = e.Err.Error()
 	}
 	l.Outcome, l.Remarks = e.Plan.Outcome, append(l.Remarks, e.Plan.Remarks...)
-	for _, step := range e.Plan.Steps {
-		l.Steps = append(l.Steps, step.String())
-	}
+	l.Steps = e.Plan.Actions()
 	for _, setting := range e.Plan.Env {
 		l.Environment = append(l.Environment, setting.String())
 	}

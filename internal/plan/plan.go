@@ -111,11 +111,14 @@ type Source struct {
 
 // Plan is what to do.
 type Plan struct {
-	Outcome string // in a few words, for the one line in the log
-	Steps   []Step // none: the session stays where the login process is
-	OnHost  []Step // done on the host before: once, not for each session
-	Key     string // what a later plan has to agree in to join; empty: none may
-	Own     string // why the session gets a namespace of its own; empty: it joins one, or none is made
+	Outcome string           // in a few words, for the one line in the log
+	Missing []MakeTarget     // created on the host first; the plan is made again then
+	OnHost  []MakeMountPoint // made on the host before: once, not for each session
+	Way     Way              // to the session's namespace; nil: it stays where the login process is
+	Steps   []Step           // done in a namespace that is made, in order
+	Chdir   string           // where the session starts; empty: where the login process is
+	Key     string           // what a later plan has to agree in to join; empty: none may
+	Own     string           // why the session gets a namespace of its own; empty: it joins one, or none is made
 	Env     []Setting
 	Targets []string // that the session sees privately
 	Remarks []string // for the log: nothing failed, but somebody should know
@@ -169,7 +172,7 @@ func (p *Plan) returnToHost(policy policy.Policy, f Facts) error {
 	case f.Holds != "":
 		return &HeldError{f.Holds}
 	}
-	p.Steps = []Step{Return{}}
+	p.Way = Return{}
 	f.Origin = FromOthers // the host's view it is, wherever the login process is
 	p.cwd(f, chosen)
 	p.Outcome += inHost
@@ -200,7 +203,7 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 	plan.makeTargets(chosen)
 	plan.cwd(f, chosen)
 	if len(chosen.targets()) == 0 && f.keepsHostView(chosen) {
-		plan.Steps = append([]Step{Return{}}, plan.Steps...)
+		plan.Way = Return{}
 		plan.Outcome = chosen.outcome(nil)
 		if len(chosen.detach) == 0 {
 			plan.Outcome += inHost
@@ -213,8 +216,6 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 
 // settle decides between the user's namespace and one to be made.
 func (p *Plan) settle(f Facts, c choice) {
-	chdir := p.Steps
-	p.Steps = nil
 	p.create(f, c)
 	p.Env = environment(c.policy.Environment, f, c.private)
 	p.Outcome = c.outcome(p.Targets)
@@ -224,7 +225,6 @@ func (p *Plan) settle(f Facts, c choice) {
 		p.Key = key
 		p.Own = p.join(f, key)
 	}
-	p.Steps = append(p.Steps, chdir...)
 }
 
 // join takes the namespace that was made by the same steps, or says why there is none.
@@ -235,7 +235,8 @@ func (p *Plan) join(f Facts, key string) (own string) {
 		case n.Key == key && n.Unfit:
 			unfit = true
 		case n.Key == key:
-			p.Steps = []Step{Join{Session: n.Session, User: f.Subject.User, PID: n.PID, Shows: p.Shows()}}
+			p.Way = Join{Session: n.Session, User: f.Subject.User, PID: n.PID, Shows: p.Shows()}
+			p.Steps = nil
 			return ""
 		}
 	}
@@ -251,13 +252,13 @@ func (p *Plan) join(f Facts, key string) (own string) {
 // Shows returns what the session has to have: what is attached for it, or what is there
 // already in the namespace that it joins.
 func (p Plan) Shows() []Attach {
+	if join, ok := p.Way.(Join); ok {
+		return join.Shows
+	}
 	var all []Attach
 	for _, step := range p.Steps {
-		switch step := step.(type) {
-		case Attach:
-			all = append(all, step)
-		case Join:
-			all = append(all, step.Shows...)
+		if attach, ok := step.(Attach); ok {
+			all = append(all, attach)
 		}
 	}
 	return all
@@ -277,6 +278,7 @@ func (p *Plan) key(f Facts, c choice) (key, own string) {
 		return "", `scope = "session"`
 	}
 	var text strings.Builder
+	fmt.Fprintln(&text, p.Way)
 	for _, step := range p.Steps {
 		fmt.Fprintln(&text, step)
 	}
@@ -289,7 +291,7 @@ func (p *Plan) create(f Facts, c choice) {
 	if !fromCaller {
 		p.makeMountPoints(&c)
 	}
-	p.Steps = append(p.Steps, Create{FromCaller: fromCaller})
+	p.Way = Create{FromCaller: fromCaller}
 	p.propagate(c, fromCaller)
 	if fromCaller {
 		p.detach(c)
@@ -331,7 +333,7 @@ func firstMatch(rules []policy.Rule, s policy.Subject) (policy.Rule, bool) {
 func (p *Plan) makeTargets(c choice) {
 	for _, private := range c.private {
 		if c.places[private.Target].Missing && private.Create != nil {
-			p.OnHost = append(p.OnHost, MakeTarget{Target: private.Target, Create: *private.Create})
+			p.Missing = append(p.Missing, MakeTarget{Target: private.Target, Create: *private.Create})
 		}
 	}
 }
@@ -464,12 +466,12 @@ func (p *Plan) share(private policy.Private, place Place) {
 func (p *Plan) cwd(f Facts, c choice) {
 	switch hidden := c.hides(f.Cwd.Path); {
 	case hidden != "":
-		p.Steps = append(p.Steps, Chdir{Path: hidden})
+		p.Chdir = hidden
 	case f.Cwd.Refused != "":
-		p.Steps = append(p.Steps, Chdir{Path: "/"})
+		p.Chdir = "/"
 		p.remark("the session starts in /, not in %s: %s", f.Cwd.Path, f.Cwd.Refused)
 	case f.Origin == FromOthers && !f.Cwd.OnHost && f.Cwd.Path != "":
-		p.Steps = append(p.Steps, Chdir{Path: "/"})
+		p.Chdir = "/"
 		p.remark("the session starts in /, not in %s: the host has no such directory", f.Cwd.Path)
 	}
 }

@@ -2,14 +2,52 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"gotmpns/internal/policy"
 )
 
-// Step is one thing to do. The steps are done in order, by the login process.
-type Step interface{ fmt.Stringer }
+// Way is how a session gets its mount namespace: by [Join], [Return] or [Create].
+//
+// Ways, steps and sources are closed sets. Code that carries them out is a visitor with a
+// method for each member, so it does not compile without a new one.
+type Way interface {
+	fmt.Stringer
+	Accept(WayVisitor) error
+}
+
+// WayVisitor has a method for each [Way].
+type WayVisitor interface {
+	Join(Join) error
+	Return(Return) error
+	Create(Create) error
+}
+
+// Step is one thing to do in a namespace that is made: [Propagate], [Detach] or [Attach].
+type Step interface {
+	fmt.Stringer
+	Accept(StepVisitor) error
+}
+
+// StepVisitor has a method for each [Step].
+type StepVisitor interface {
+	Propagate(Propagate) error
+	Detach(Detach) error
+	Attach(Attach) error
+}
+
+// AttachSource is what a mount shows: an [Instance], a [Bind] or a [Shared].
+type AttachSource interface {
+	fmt.Stringer
+	Accept(SourceVisitor) error
+}
+
+// SourceVisitor has a method for each [AttachSource].
+type SourceVisitor interface {
+	Instance(Instance) error
+	Bind(Bind) error
+	Shared(Shared) error
+}
 
 // Join enters the namespace of another session of the user.
 type Join struct {
@@ -21,15 +59,6 @@ type Join struct {
 
 // Return goes back to the host's namespace.
 type Return struct{}
-
-// MakeMountPoint binds a target onto itself on the host.
-type MakeMountPoint struct{ Target string }
-
-// MakeTarget creates a target that is missing on the host.
-type MakeTarget struct {
-	Target string
-	policy.Create
-}
 
 // Create makes a mount namespace: a copy of the host's, or of the login process's.
 type Create struct{ FromCaller bool }
@@ -57,9 +86,6 @@ type Attach struct {
 	Optional  bool   // where it cannot be made ready, the login goes on without
 }
 
-// AttachSource is what a mount shows: an [Instance], a [Bind] or a [Shared].
-type AttachSource interface{ fmt.Stringer }
-
 // Instance is the user's own directory or tmpfs, or one that all users at a level or in
 // a context share.
 type Instance struct {
@@ -73,8 +99,41 @@ type Bind struct{ policy.Bind }
 // Shared is what the host has at a shared name.
 type Shared struct{ Path string }
 
-// Chdir changes the working directory.
-type Chdir struct{ Path string }
+// MakeTarget creates a target that is missing on the host.
+type MakeTarget struct {
+	Target string
+	policy.Create
+}
+
+// MakeMountPoint binds a target onto itself on the host.
+type MakeMountPoint struct{ Target string }
+
+// Accept calls the method of v for this way.
+func (j Join) Accept(v WayVisitor) error { return v.Join(j) }
+
+// Accept calls the method of v for this way.
+func (r Return) Accept(v WayVisitor) error { return v.Return(r) }
+
+// Accept calls the method of v for this way.
+func (c Create) Accept(v WayVisitor) error { return v.Create(c) }
+
+// Accept calls the method of v for this step.
+func (p Propagate) Accept(v StepVisitor) error { return v.Propagate(p) }
+
+// Accept calls the method of v for this step.
+func (d Detach) Accept(v StepVisitor) error { return v.Detach(d) }
+
+// Accept calls the method of v for this step.
+func (a Attach) Accept(v StepVisitor) error { return v.Attach(a) }
+
+// Accept calls the method of v for this source.
+func (i Instance) Accept(v SourceVisitor) error { return v.Instance(i) }
+
+// Accept calls the method of v for this source.
+func (b Bind) Accept(v SourceVisitor) error { return v.Bind(b) }
+
+// Accept calls the method of v for this source.
+func (s Shared) Accept(v SourceVisitor) error { return v.Shared(s) }
 
 func (j Join) String() string {
 	return fmt.Sprintf("join the namespace of %s's session %d", j.User, j.PID)
@@ -175,8 +234,6 @@ func (b Bind) String() string {
 
 func (s Shared) String() string { return "the host's " + s.Path }
 
-func (c Chdir) String() string { return "change directory to " + c.Path }
-
 func (s Setting) String() string {
 	if s.Unset {
 		return "unset " + s.Name
@@ -184,15 +241,36 @@ func (s Setting) String() string {
 	return "set " + s.Name + "=" + s.Value
 }
 
-// String prints the whole plan, a line for each step.
+// Actions are what is done for the session, in order and in words.
+func (p Plan) Actions() []string {
+	var all []string
+	for _, target := range p.Missing {
+		all = append(all, target.String())
+	}
+	for _, target := range p.OnHost {
+		all = append(all, target.String())
+	}
+	if p.Way != nil {
+		all = append(all, p.Way.String())
+	}
+	for _, step := range p.Steps {
+		all = append(all, step.String())
+	}
+	if p.Chdir != "" {
+		all = append(all, "change directory to "+p.Chdir)
+	}
+	return all
+}
+
+// String prints the whole plan, a line for each action.
 func (p Plan) String() string {
 	var text strings.Builder
 	fmt.Fprintln(&text, p.Outcome)
 	if p.Own != "" {
 		fmt.Fprintln(&text, "  a namespace of its own: "+p.Own)
 	}
-	for _, step := range slices.Concat(p.OnHost, p.Steps) {
-		fmt.Fprintln(&text, "  "+step.String())
+	for _, action := range p.Actions() {
+		fmt.Fprintln(&text, "  "+action)
 	}
 	for _, setting := range p.Env {
 		fmt.Fprintln(&text, "  "+setting.String())

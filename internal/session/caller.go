@@ -131,12 +131,10 @@ type start struct {
 }
 
 func (o *observer) start(p plan.Plan) start {
-	for _, step := range p.Steps {
-		if chdir, ok := step.(plan.Chdir); ok {
-			return start{chdir.Path, true}
-		}
-	}
-	if o.cwdFacts.Path == "" {
+	switch {
+	case p.Chdir != "":
+		return start{p.Chdir, true}
+	case o.cwdFacts.Path == "":
 		return start{"/", true}
 	}
 	return start{o.cwdFacts.Path, false}

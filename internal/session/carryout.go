@@ -36,21 +36,25 @@ type ready struct {
 
 // carryOut answers with a namespace that is made for this session, or with none.
 func (l *login) carryOut(p plan.Plan) error {
-	switch step := firstStep(p).(type) {
-	case nil:
+	if p.Way == nil {
 		l.answer.Revoke() // the session has nothing that could be found
 		return l.reply(p, nil)
-	case plan.Return:
-		l.answer.Revoke()
-		return l.returnToHost(p)
-	case plan.Create:
-		return l.create(p, step)
-	default:
-		return fmt.Errorf("cannot carry out the step %q: it is unknown here", step)
 	}
+	return p.Way.Accept(way{l, p})
 }
 
-func (l *login) returnToHost(p plan.Plan) error {
+// way leads to the namespace of a plan.
+type way struct {
+	*login
+	plan plan.Plan
+}
+
+// Join is never met here: what cannot be joined has led to another plan in tryToJoin.
+func (w way) Join(join plan.Join) error { return fmt.Errorf("cannot %s", join) }
+
+func (w way) Return(plan.Return) error {
+	l, p := w.login, w.plan
+	l.answer.Revoke()
 	var cwd *os.File
 	if start := l.observer.start(p); !start.isRoot() {
 		if cwd = l.observer.open(l.view.Host, start); cwd != nil {
@@ -66,12 +70,15 @@ func (l *login) returnToHost(p plan.Plan) error {
 	return l.reply(p, l.joinStep(host, nil, cwd))
 }
 
-func (l *login) create(p plan.Plan, create plan.Create) error {
+func (w way) Create(create plan.Create) error {
+	l, p := w.login, w.plan
 	if err := l.record(); err != nil {
 		return err
 	}
+	// It concerns the host and all sessions. The target stays the same directory; what was
+	// opened of it is as good as before.
 	for _, step := range p.OnHost {
-		if err := l.onHost(step); err != nil {
+		if err := hostmount.Make(l.view.Host, l.answer.state, step.Target); err != nil {
 			return err
 		}
 	}
@@ -102,22 +109,13 @@ func (l *login) create(p plan.Plan, create plan.Create) error {
 	return l.reply(p, l.joinStep(n.File, root, cwd))
 }
 
-// onHost does what concerns the host and all sessions. The target stays the same
-// directory; what was opened of it is as good as before.
-func (l *login) onHost(step plan.Step) error {
-	if step, ok := step.(plan.MakeMountPoint); ok {
-		return hostmount.Make(l.view.Host, l.answer.state, step.Target)
-	}
-	return fmt.Errorf("cannot carry out the step %q: it is unknown here", step)
-}
-
 // build makes the namespace; what the working directory is in it comes with it, nil
 // where that is the root directory.
 func (p *preparer) build(done plan.Plan) (n *view.Namespace, cwd *os.File, err error) {
 	start := p.observer.start(done)
 	make := func(tree mountfd.Tree) error {
 		for _, step := range done.Steps {
-			if err := p.step(tree, step); err != nil {
+			if err := step.Accept(builder{p, tree}); err != nil {
 				return err
 			}
 		}
@@ -148,42 +146,41 @@ func (p *preparer) cwdToKeep(start start) *os.File {
 	return p.observer.cwd
 }
 
-// step does one thing in the new namespace.
-func (p *preparer) step(tree mountfd.Tree, step plan.Step) error {
-	switch step := step.(type) {
-	case plan.Create, plan.Chdir:
-		return nil // it is there; and the login process has to move itself
-	case plan.Propagate:
-		return p.propagate(tree, step)
-	case plan.Detach:
-		target, err := p.open(tree, step.Target, p.observer.places[step.Target].caller.ID)
-		if err != nil {
-			return err
-		}
-		defer target.Close()
-		return mountfd.Detach(target)
-	case plan.Attach:
-		made, ok := p.ready[step.Target]
-		if !ok {
-			return nil // optional, and not to be made
-		}
-		target, err := p.open(tree, step.Target, made.onto)
-		if err != nil {
-			return err
-		}
-		defer target.Close()
-		return mountfd.Attach(made.mount, target)
+// builder does the steps of a plan in the new namespace.
+type builder struct {
+	*preparer
+	tree mountfd.Tree
+}
+
+func (b builder) Detach(step plan.Detach) error {
+	target, err := b.open(step.Target, b.observer.places[step.Target].caller.ID)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("cannot carry out the step %q: it is unknown here", step)
+	defer target.Close()
+	return mountfd.Detach(target)
+}
+
+func (b builder) Attach(step plan.Attach) error {
+	made, ok := b.ready[step.Target]
+	if !ok {
+		return nil // optional, and not to be made
+	}
+	target, err := b.open(step.Target, made.onto)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	return mountfd.Attach(made.mount, target)
 }
 
 // open opens what was seen at a path; another file in its place is refused, and so is a
 // file system that a user has mounted on the way since.
-func (p *preparer) open(tree mountfd.Tree, path string, want mountfd.ID) (*os.File, error) {
+func (b builder) open(path string, want mountfd.ID) (*os.File, error) {
 	if want == (mountfd.ID{}) {
-		return mountfd.Open(tree.Root, path) // a mount of ours was there, or is a user's own
+		return mountfd.Open(b.tree.Root, path) // a mount of ours was there, or is a user's own
 	}
-	f, err := tree.Open(path)
+	f, err := b.tree.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -198,8 +195,8 @@ func (p *preparer) open(tree mountfd.Tree, path string, want mountfd.ID) (*os.Fi
 	return f, nil
 }
 
-func (p *preparer) propagate(tree mountfd.Tree, step plan.Propagate) error {
-	mount, err := mountfd.Open(tree.Root, step.Path)
+func (b builder) Propagate(step plan.Propagate) error {
+	mount, err := mountfd.Open(b.tree.Root, step.Path)
 	if err != nil {
 		return err
 	}
@@ -260,14 +257,15 @@ func (p *preparer) attach(step plan.Attach) error {
 		}
 		return err
 	}
-	mount, err := p.mount(step)
-	if mount != nil {
-		p.answer.keep(mount)
+	source := source{preparer: p, inside: step.Inside}
+	err = step.Source.Accept(&source)
+	if source.mount != nil {
+		p.answer.keep(source.mount)
 	}
 	if err != nil {
 		return err
 	}
-	p.ready[step.Target] = ready{mount, onto}
+	p.ready[step.Target] = ready{source.mount, onto}
 	return nil
 }
 
@@ -285,16 +283,26 @@ func (p *preparer) mountPoint(step plan.Attach) (mountfd.ID, error) {
 	return pl.host.Info.ID, nil
 }
 
-func (p *preparer) mount(step plan.Attach) (*os.File, error) {
-	switch source := step.Source.(type) {
-	case plan.Instance:
-		return p.instance(source.Private)
-	case plan.Bind:
-		return p.bind(p.observer.places[source.Target].sources[source.Source], source.Bind)
-	case plan.Shared:
-		return p.bind(p.observer.shareAt(step.Inside, source.Path), policy.Bind{})
-	}
-	return nil, fmt.Errorf("cannot attach %s: it is unknown here", step.Source)
+// source makes the mount that shows what is to be attached.
+type source struct {
+	*preparer
+	inside string   // the private target it is attached in
+	mount  *os.File // the result, also of one that fails half way
+}
+
+func (s *source) Instance(i plan.Instance) (err error) {
+	s.mount, err = s.instance(i.Private)
+	return err
+}
+
+func (s *source) Bind(b plan.Bind) (err error) {
+	s.mount, err = s.bind(s.observer.places[b.Target].sources[b.Source], b.Bind)
+	return err
+}
+
+func (s *source) Shared(shared plan.Shared) (err error) {
+	s.mount, err = s.bind(s.observer.shareAt(s.inside, shared.Path), policy.Bind{})
+	return err
 }
 
 func (l *login) owner(private policy.Private) instance.Owner {

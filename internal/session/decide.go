@@ -79,7 +79,7 @@ func (l *login) tryToJoin(facts *plan.Facts) (p plan.Plan, done bool, err error)
 			}
 			continue
 		}
-		join, ok := firstStep(p).(plan.Join)
+		join, ok := p.Way.(plan.Join)
 		if !ok {
 			return p, false, nil
 		}
@@ -95,11 +95,7 @@ func (l *login) tryToJoin(facts *plan.Facts) (p plan.Plan, done bool, err error)
 
 // makeTargets creates the targets that are missing on the host, if there are any.
 func (l *login) makeTargets(p plan.Plan) (made bool, err error) {
-	for _, step := range p.OnHost {
-		step, ok := step.(plan.MakeTarget)
-		if !ok {
-			continue
-		}
+	for _, step := range p.Missing {
 		if l.made[step.Target] {
 			return false, fmt.Errorf("cannot use %s: it was removed when it had just been created", step.Target)
 		}
@@ -120,13 +116,6 @@ func (l *login) makeTargets(p plan.Plan) (made bool, err error) {
 // user is for whom a target is created.
 func (l *login) user() hostdir.User {
 	return hostdir.User{UID: l.request.UID, GID: l.request.GID, Name: l.request.User, Home: l.request.Home}
-}
-
-func firstStep(p plan.Plan) plan.Step {
-	if len(p.Steps) == 0 {
-		return nil
-	}
-	return p.Steps[0]
 }
 
 func envText(s plan.Setting) string {

@@ -69,30 +69,47 @@ func (l *login) expect(attaches []plan.Attach) ([]shown, error) {
 }
 
 func (l *login) expectOne(attach plan.Attach) (shown, error) {
-	file := (*os.File)(nil)
-	switch source := attach.Source.(type) {
-	case plan.Bind:
-		file = l.observer.places[source.Target].sources[source.Source]
-	case plan.Shared:
-		file = l.observer.shareAt(attach.Inside, source.Path)
-	case plan.Instance:
-		owner := l.owner(source.Private)
-		if source.Kind == policy.Tmpfs {
-			mark, err := l.answer.store.TmpfsMark(source.Target, owner)
-			if mark == "" || err != nil {
-				return shown{}, err
-			}
-			return shown{path: attach.Target, mark: mark}, nil
-		}
-		dir, err := l.answer.store.Existing(l.observer.places[source.Target].host, source.Base, owner)
-		if dir == nil || err != nil {
-			return shown{}, err
-		}
-		l.answer.keep(dir)
-		file = dir
+	e := expectation{login: l, inside: attach.Inside}
+	if err := attach.Source.Accept(&e); err != nil || e.shown == (shown{}) {
+		return shown{}, err
 	}
-	info, err := mountfd.Stat(file)
-	return shown{path: attach.Target, id: info.ID}, err
+	e.path = attach.Target
+	return e.shown, nil
+}
+
+// expectation finds out what a namespace shows that has a source attached.
+type expectation struct {
+	*login
+	inside string // the private target it is attached in
+	shown         // the result; zero where it is to be made first
+}
+
+func (e *expectation) Bind(b plan.Bind) error {
+	return e.file(e.observer.places[b.Target].sources[b.Source])
+}
+
+func (e *expectation) Shared(s plan.Shared) error {
+	return e.file(e.observer.shareAt(e.inside, s.Path))
+}
+
+func (e *expectation) Instance(i plan.Instance) (err error) {
+	owner := e.owner(i.Private)
+	if i.Kind == policy.Tmpfs {
+		e.mark, err = e.answer.store.TmpfsMark(i.Target, owner)
+		return err
+	}
+	dir, err := e.answer.store.Existing(e.observer.places[i.Target].host, i.Base, owner)
+	if dir == nil || err != nil {
+		return err
+	}
+	e.answer.keep(dir)
+	return e.file(dir)
+}
+
+func (e *expectation) file(f *os.File) error {
+	info, err := mountfd.Stat(f)
+	e.id = info.ID
+	return err
 }
 
 // look looks from inside, which is where the login process will be, and opens the

@@ -268,7 +268,7 @@ func TestNoLoginWaitsForAUsersFileSystem(t *testing.T) {
 }
 
 func TestWhereASessionStarts(t *testing.T) {
-	chdir := plan.Plan{Steps: []plan.Step{plan.Create{}, plan.Chdir{Path: "/tmp"}}}
+	chdir := plan.Plan{Way: plan.Create{}, Chdir: "/tmp"}
 	for name, c := range map[string]struct {
 		cwd  string
 		plan plan.Plan
