@@ -74,7 +74,7 @@ const (
 	secondGrowth   = 1.3
 	logoutLimit    = 10.0 // ms
 	hostMountLimit = 0.2
-	slabLimit      = 0.3
+	keptLimit      = 0.3
 )
 
 // commandLimits are milliseconds.
@@ -101,8 +101,10 @@ func (r report) writeManyTargets(b *strings.Builder, verdict map[bool]string) {
 	ours, theirs := r.crowded[broker], r.crowded[noinit]
 	row(fmt.Sprintf("mount(2) on the host, %d sessions of %d users: at most %.1f times pam_namespace's", crowd, crowdUsers, hostMountLimit),
 		ours.mount[crowd]/theirs.mount[crowd], hostMountLimit, " times")
-	row(fmt.Sprintf("mounts that the kernel keeps for each of them: at most %.1f times pam_namespace's", slabLimit),
-		ours.copies/theirs.copies, slabLimit, " times")
+	row(fmt.Sprintf("mounts that the kernel keeps for each of them: at most %.1f times pam_namespace's", keptLimit),
+		ours.copies/theirs.copies, keptLimit, " times")
+	row(fmt.Sprintf("kernel memory for each of them, without the process's: at most %.1f times pam_namespace's", keptLimit),
+		r.kernelMemory(broker)/r.kernelMemory(noinit), keptLimit, " times")
 	stormRow := func(name string, storms map[string]storm) {
 		row("logins per second "+name+", pam_namespace `noinit`'s as a multiple of the broker's: at most 1",
 			storms[noinit].perSecond/storms[broker].perSecond, 1, " times")

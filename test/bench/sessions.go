@@ -28,7 +28,7 @@ const (
 type crowded struct {
 	perSecond float64         // logins, by all clients together
 	mount     map[int]float64 // microseconds of a mount(2) on the host, by living sessions
-	slab      float64         // KiB of kernel memory for each session
+	memory    float64         // KiB of kernel memory for each session and its process
 	copies    float64         // mounts that the kernel keeps for each session
 }
 
@@ -43,7 +43,7 @@ func (h *host) measureCrowd(v variant) (c crowded, err error) {
 	if c.mount[0], err = hostMount(); err != nil {
 		return c, err
 	}
-	before, err := slab()
+	before, err := kernelMemory()
 	if err != nil {
 		return c, err
 	}
@@ -64,11 +64,11 @@ func (h *host) measureCrowd(v variant) (c crowded, err error) {
 		}
 		began = time.Now()
 	}
-	after, err := slab()
+	after, err := kernelMemory()
 	if err != nil {
 		return c, err
 	}
-	c.slab = float64(after-before) / crowd
+	c.memory = (after - before) / crowd
 	c.copies, err = copies(open)
 	return c, err
 }
@@ -181,13 +181,31 @@ func hostMount() (float64, error) {
 	return quantile(times, 0.5), nil
 }
 
-// slab is the kernel's own memory, in KiB (proc_meminfo(5)).
-func slab() (int, error) {
+// kernelMemory is what the kernel has in use for objects of its own, in KiB: the caches of
+// slabinfo(5) but those that it empties when it needs memory. They have what anybody has
+// looked at in /proc.
+func kernelMemory() (float64, error) {
 	// The remains of what has ended go a moment later.
-	time.Sleep(200 * time.Millisecond)
-	words := strings.Fields(valueIn("/proc/meminfo", "Slab", ":"))
-	if len(words) == 0 {
-		return 0, errors.New("no Slab in /proc/meminfo")
+	time.Sleep(time.Second)
+	text, err := os.ReadFile("/proc/slabinfo")
+	if err != nil {
+		return 0, err
 	}
-	return strconv.Atoi(words[0])
+	bytes := 0
+	for line := range strings.Lines(string(text)) {
+		var name string
+		var active, all, size int
+		if n, _ := fmt.Sscan(line, &name, &active, &all, &size); n == 4 && !isReclaimed(name) {
+			bytes += active * size
+		}
+	}
+	if bytes == 0 {
+		return 0, errors.New("cannot read /proc/slabinfo: no cache in it")
+	}
+	return float64(bytes) / 1024, nil
+}
+
+func isReclaimed(cache string) bool {
+	text, err := os.ReadFile(filepath.Join("/sys/kernel/slab", cache, "reclaim_account"))
+	return err == nil && strings.TrimSpace(string(text)) == "1"
 }
