@@ -110,8 +110,11 @@ type Cleaner struct {
 	young  time.Duration // for a base
 }
 
-// New makes a cleaner.
+// New makes a cleaner, where all that may use a directory can be seen.
 func New(o Options) (*Cleaner, error) {
+	if err := o.Records.SeesProcesses(); err != nil {
+		return nil, err
+	}
 	c := &Cleaner{store: instance.NewStore(o.View, o.Records), booted: bootTime, young: instance.YoungBase}
 	if o.Finder == nil {
 		var err error

@@ -223,6 +223,9 @@ func IdentityAt(path string) (mountfd.ID, error) {
 	return mountfd.ID{Device: st.Dev, Inode: st.Ino}, nil
 }
 
+// PIDNamespace returns the number of our own PID namespace.
+func PIDNamespace() (uint64, error) { return numberAt(unix.AT_FDCWD, "/proc/self/ns/pid") }
+
 // OpenNamespace opens a namespace by its path, without the runtime's poller.
 func OpenNamespace(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)

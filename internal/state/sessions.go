@@ -62,7 +62,15 @@ func (d *Dir) Claim(uid uint32, pid int) (*Claim, error) {
 }
 
 func (d *Dir) claim(uid, file string) (*Claim, error) {
-	dir, err := d.open("sessions/" + uid)
+	all, made, err := makeSubdirectory(d.dir, "sessions")
+	if err != nil {
+		return nil, err
+	}
+	defer all.Close()
+	if made {
+		d.recordProcesses()
+	}
+	dir, err := subdirectory(all, uid)
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +242,9 @@ func (d *Dir) modified(path string) time.Time {
 // that are empty then. It returns the uids of those sessions. Only the broker and
 // "gotmpns clean" call it.
 func (d *Dir) Sweep() []uint32 {
+	if d.SeesProcesses() != nil {
+		return nil
+	}
 	ended := map[uint32]bool{}
 	for r := range d.Named {
 		if !r.Lives() {
@@ -269,7 +280,7 @@ const pruneAbove = 128
 // every login of that user reads them all. It is for a login where no broker does it.
 func (d *Dir) Prune(uid uint32) {
 	recorded := d.named(uidName(uid))
-	if len(recorded) <= pruneAbove {
+	if len(recorded) <= pruneAbove || d.SeesProcesses() != nil {
 		return
 	}
 	for _, r := range recorded {

@@ -5,7 +5,8 @@
 //	tmpfs/UID/TARGET            the mark of the tmpfs that a user's sessions share
 //	mountpoints/TARGET          a target that was made a mount point on the host
 //	sessions/UID/PID-START-X    one open session: a claim, true while its process lives
-//	notified/UID                 a user who was told that there are private directories
+//	processes/namespace         the PID namespace of the first login
+//	notified/UID                a user who was told that there are private directories
 //	locks/UID                   held by a login that makes something for that user
 //
 // What a login asks for is found by its user: no login reads the records of others.
@@ -80,29 +81,41 @@ func Look(root *os.File) (*Dir, error) {
 	return &Dir{dir: dir, root: root}, err
 }
 
-// subdirectory opens a directory that only root can enter; one that is not so
-// is refused, not repaired.
+// subdirectory opens a directory that only root can enter, making it where it is missing;
+// one that is not so is refused, not repaired.
 func subdirectory(parent *os.File, name string) (*os.File, error) {
-	dir, err := mountfd.OpenDir(parent, name)
+	dir, _, err := makeSubdirectory(parent, name)
+	return dir, err
+}
+
+// makeSubdirectory is [subdirectory], and says whether it has made the directory.
+func makeSubdirectory(parent *os.File, name string) (dir *os.File, made bool, err error) {
+	dir, err = mountfd.OpenDir(parent, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := unix.Mkdirat(int(parent.Fd()), name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
-			return nil, fmt.Errorf("cannot make %s/%s: %w", parent.Name(), name, err)
+		err = unix.Mkdirat(int(parent.Fd()), name, 0o700)
+		made = err == nil
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return nil, false, fmt.Errorf("cannot make %s/%s: %w", parent.Name(), name, err)
 		}
 		dir, err = mountfd.OpenDir(parent, name)
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
+	if err := isRootsAlone(dir); err != nil {
+		dir.Close()
+		return nil, false, err
+	}
+	return dir, made, nil
+}
+
+func isRootsAlone(dir *os.File) error {
 	info, err := mountfd.Stat(dir)
 	if err == nil && (info.UID != 0 || info.Mode&0o7777 != 0o700) {
 		err = fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, not to root with 0700; remove it, it will be made again",
 			dir.Name(), info.UID, info.Mode)
 	}
-	if err != nil {
-		dir.Close()
-		return nil, err
-	}
-	return dir, nil
+	return err
 }
 
 // ErrBusy says that another login of the same user did not finish in time.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -106,6 +107,30 @@ func TestCleanupWithoutTheBroker(t *testing.T) {
 	if got := listing(t, base); strings.Contains(got, "1000") || strings.Contains(got, ".gone") {
 		t.Errorf("the base has %q", got)
 	}
+}
+
+// In a PID namespace of its own, a clean-up sees no session and no process of the host.
+func TestCleanupInAnotherPIDNamespace(t *testing.T) {
+	beginAlone(t)
+	configure(t, cleanedUp)
+	session := startSession(t, "alice")
+	runSu(t, "alice", "touch /tmp/note")
+	base := one(t, "/tmp/gotmpns-*")
+	for _, what := range []string{"", "--unused"} {
+		script := strings.TrimSpace("exec gotmpns clean " + what)
+		out, err := exec.Command("unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "this PID namespace is not that of the first login") {
+			t.Errorf("%s: %q, %v", script, out, err)
+		}
+	}
+	if got := listing(t, base+"/1000"); !strings.Contains(got, "note") {
+		t.Errorf("alice, who has a session, has lost her files: %q", got)
+	}
+	if records, err := filepath.Glob("/run/gotmpns/sessions/1000/*"); err != nil || len(records) == 0 {
+		t.Errorf("her session has no record any more: %v", err)
+	}
+	session.end(t)
+	clean(t) // what the message advises
 }
 
 // CASES 44: an instance of one session goes with it, also where it stayed empty.

@@ -97,7 +97,7 @@ func beginAlone(t *testing.T) {
 func forgetInstances(t *testing.T) {
 	t.Helper()
 	forgetBases(t, "/tmp")
-	for _, name := range []string{"bases", "sessions", "tmpfs"} { // not the broker's socket
+	for _, name := range []string{"bases", "sessions", "tmpfs", "processes"} { // not the broker's socket
 		if err := os.RemoveAll("/run/gotmpns/" + name); err != nil {
 			t.Error(err)
 		}
