@@ -30,6 +30,8 @@
 #                   minutes or more and is not part of "make test"; as root
 #   make cross      vet, build and test the Go parts for other architectures
 #   make fuzz       run each fuzz target for FUZZTIME
+#   make measure    count what makes the sources hard to read: lengths, names, stilted words,
+#                   duplicated lines (docs/readability.md); REVISIONS='0.1=COMMIT now=.'
 #   make bench      measure logins and "gotmpns run", and write docs/benchmarks.md; as root
 #   make clean-images   remove the systems and packages that tests keep in ~/.cache/gotmpns
 #
@@ -55,6 +57,7 @@
 #   CC, CFLAGS, LDFLAGS, GO, GOFLAGS  as usual; to cross-build, set CC and GOARCH:
 #               make CC=aarch64-linux-gnu-gcc GOARCH=arm64
 #   FUZZTIME    10s
+#   REVISIONS   git revisions for "make measure"; "." is the work tree, and the default
 #   SUITE       bookworm or trixie: the release for "make host"; default: bookworm
 #   STRIP       -s strips the C parts; empty keeps their symbols
 
@@ -81,6 +84,7 @@ ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
 # fish looks below /usr/local only where XDG_DATA_DIRS says so.
 FISHDIR    ?= $(if $(filter /usr,$(PREFIX)),/usr/share/fish/vendor_completions.d,/etc/fish/completions)
 FUZZTIME   ?= 10s
+REVISIONS  ?= .
 SUITE      ?= bookworm
 SETS       ?= quick full
 STRIP      ?= -s
@@ -113,7 +117,7 @@ CGO = CGO_ENABLED=1 CC='$(CC)' CGO_CFLAGS='-D_GNU_SOURCE $(filter-out $(NOT_FOR_
 GO_BUILD = $(GO) build -trimpath -buildvcs=false
 
 .PHONY: help need-build need-dist need-lint need-sanitizers need-systems build install uninstall dist deb demo test test-system test-package test-programs clean-images test-vm test-old host \
-  shim-tests check lint fmt fuzz cross bench setup clean FORCE
+  shim-tests check lint fmt fuzz cross measure bench setup clean FORCE
 
 build: need-build build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns build/gotmpns-full build/completions
 
@@ -295,6 +299,10 @@ demo: build
 	@test "$$(id -u)" = 0 || { echo 'the demo creates users and mounts in a disposable root: run "make demo" as root' >&2; exit 1; }
 	@$(CGO) $(GO_BUILD) -o build/demo ./test/demo
 	@test/root/enter --bare -- build/demo
+
+# With -list, "go run ./test/measure" prints each finding.
+measure:
+	@$(GO) run ./test/measure $(REVISIONS)
 
 # It measures copies, as an installation creates them: a file that the linker has just
 # written is slower to load from the page cache than a copy.
