@@ -266,6 +266,8 @@ func TestEveryPlanIsInOrder(t *testing.T) {
 						t.Errorf("%v comes before what it is inside of", step)
 					}
 					attached[step.Target] = true
+				default:
+					t.Errorf("this test does not know when %v may come", step)
 				}
 			}
 			_, creates := plan.Way.(Create)
