@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"gotmpns/internal/mounts"
 	"gotmpns/internal/pamconf"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 )
 
@@ -92,7 +92,7 @@ func kerberos(s System) []Finding {
 		file, isFile = cache, true
 	}
 	for _, p := range s.Policy.Private {
-		if !isFile || !mounts.Within(file, p.Target) {
+		if !isFile || !paths.IsWithin(file, p.Target) {
 			continue
 		}
 		const advice = "set " + key + " = KEYRING:persistent:%{uid} (or KCM:) under [libdefaults] in /etc/krb5.conf"

@@ -9,6 +9,7 @@ import (
 
 	"gotmpns/internal/mounts"
 	"gotmpns/internal/pamconf"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 )
 
@@ -135,7 +136,7 @@ func elsewhere(s System) []Finding {
 	for _, p := range s.Policy.Private {
 		others := s.Mounts.Others(p.Target)
 		others = slices.DeleteFunc(others, func(other string) bool {
-			return slices.ContainsFunc(s.Policy.Private, func(o policy.Private) bool { return mounts.Within(other, o.Target) })
+			return slices.ContainsFunc(s.Policy.Private, func(o policy.Private) bool { return paths.IsWithin(other, o.Target) })
 		})
 		if len(others) == 0 {
 			continue

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"gotmpns/internal/account"
-	"gotmpns/internal/mounts"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/wire"
 )
@@ -79,7 +79,7 @@ func people() []wire.Request {
 // homeOf returns the home of an account if it lies below a target that is private
 // for it; otherwise, a Home without a target.
 func (s *System) homeOf(a account.Local) Home {
-	isHidden := func(p policy.Private) bool { return a.Home != p.Target && mounts.Within(a.Home, p.Target) }
+	isHidden := func(p policy.Private) bool { return paths.IsBelow(a.Home, p.Target) }
 	if !slices.ContainsFunc(s.Policy.Private, isHidden) {
 		return Home{}
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"gotmpns/internal/mounts"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 )
 
@@ -63,7 +63,7 @@ func judgePAMUnit(s System, name, service string, unit Unit) []Finding {
 	}
 	for _, key := range sandboxPaths {
 		for _, p := range unitPaths(settings(unit.Text, key)) {
-			if slices.ContainsFunc(s.Policy.Private, func(t policy.Private) bool { return p != t.Target && mounts.Within(p, t.Target) }) {
+			if slices.ContainsFunc(s.Policy.Private, func(t policy.Private) bool { return paths.IsBelow(p, t.Target) }) {
 				findings = append(findings, problem(key+"="+p+" lies below a target",
 					fmt.Sprintf("run \"systemctl edit %s\" and move the path, or write -%s if it may be missing", name, p)))
 			}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/instance"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/usage"
 )
@@ -65,7 +66,7 @@ func (c *Cleaner) mountPoints() map[uint32][]string {
 
 func (c *Cleaner) isBelowTarget(path string) bool {
 	for _, private := range c.Policy.Private {
-		if strings.HasPrefix(path, private.Target+"/") {
+		if paths.IsBelow(path, private.Target) {
 			return true
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"gotmpns/internal/check"
 	"gotmpns/internal/config"
 	"gotmpns/internal/inventory"
-	"gotmpns/internal/mounts"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/session"
 )
@@ -207,6 +207,6 @@ func whyOnHost(name, file string) string {
 }
 
 func isBelowTarget(p policy.Policy, file string) bool {
-	return slices.ContainsFunc(p.Private, func(private policy.Private) bool { return mounts.Within(file, private.Target) }) ||
-		slices.ContainsFunc(p.Bind, func(bind policy.Bind) bool { return mounts.Within(file, bind.Target) })
+	return slices.ContainsFunc(p.Private, func(private policy.Private) bool { return paths.IsWithin(file, private.Target) }) ||
+		slices.ContainsFunc(p.Bind, func(bind policy.Bind) bool { return paths.IsWithin(file, bind.Target) })
 }

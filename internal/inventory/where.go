@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"gotmpns/internal/mounts"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/proc"
 )
 
@@ -75,7 +76,7 @@ func (inv Inventory) waiting(user, path string) (host string, known bool) {
 			continue
 		}
 		known = true
-		if mounts.Within(path, i.Target) && len(i.Target) > len(innermost) {
+		if paths.IsWithin(path, i.Target) && len(i.Target) > len(innermost) {
 			host, innermost = mounts.Join(i.Host, path[len(i.Target):]), i.Target
 		}
 	}
@@ -86,7 +87,7 @@ func (inv Inventory) waiting(user, path string) (host string, known bool) {
 // owner sees it. Not found means that it lies in no instance.
 func (inv Inventory) FromHost(path string) (Inside, bool) {
 	for _, i := range inv.Instances {
-		if !i.Aside && i.User != "" && mounts.Within(path, i.Host) {
+		if !i.Aside && i.User != "" && paths.IsWithin(path, i.Host) {
 			return Inside{i.User, mounts.Join(i.Target, path[len(i.Host):])}, true
 		}
 	}
@@ -104,7 +105,7 @@ func (inv Inventory) Of(user string) Inventory {
 // instance for.
 func (inv Inventory) IsPrivate(user, path string) bool {
 	return slices.ContainsFunc(inv.Instances, func(i Instance) bool {
-		return i.User == user && !i.Aside && mounts.Within(path, i.Target)
+		return i.User == user && !i.Aside && paths.IsWithin(path, i.Target)
 	})
 }
 
@@ -124,6 +125,6 @@ func (inv Inventory) Session(namespace uint64) (Session, bool) {
 // that has been removed on the host.
 func (inv Inventory) IsRemoved(user, path string) bool {
 	return slices.ContainsFunc(inv.OfUser(user), func(s Session) bool {
-		return slices.ContainsFunc(s.Places, func(p Place) bool { return p.Kind == Removed && mounts.Within(path, p.Target) })
+		return slices.ContainsFunc(s.Places, func(p Place) bool { return p.Kind == Removed && paths.IsWithin(path, p.Target) })
 	})
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/paths"
 )
 
 // Table is the mount table of one namespace, as a process in it sees it.
@@ -30,10 +32,10 @@ func Read(proc string) (Table, error) {
 // ReadAlong reads, of the table of a process, the mounts that lie on the way to some
 // paths: what [Table.At] says of these is the same as with the whole table, which takes
 // far longer to parse. What lies below the paths is missing.
-func ReadAlong(proc string, paths ...string) (Table, error) {
+func ReadAlong(proc string, wanted ...string) (Table, error) {
 	return read(proc, func(line []byte) bool {
 		point, escaped := pointIn(line)
-		return escaped || slices.ContainsFunc(paths, func(path string) bool { return Within(path, point) })
+		return escaped || slices.ContainsFunc(wanted, func(path string) bool { return paths.IsWithin(path, point) })
 	})
 }
 
@@ -119,7 +121,7 @@ func (t Table) root() *mountinfo.Info {
 func (t Table) child(m *mountinfo.Info, path string) *mountinfo.Info {
 	var first *mountinfo.Info
 	for _, o := range t {
-		if o == m || o.Parent != m.ID || !Within(path, o.Mountpoint) {
+		if o == m || o.Parent != m.ID || !paths.IsWithin(path, o.Mountpoint) {
 			continue
 		}
 		if first == nil || len(o.Mountpoint) < len(first.Mountpoint) {
@@ -138,7 +140,7 @@ func (t Table) Same(path string, other Table) (string, bool) {
 	}
 	inside := Join(m.Root, path[len(strings.TrimSuffix(m.Mountpoint, "/")):])
 	for _, o := range other {
-		if o.Major != m.Major || o.Minor != m.Minor || !Within(inside, o.Root) {
+		if o.Major != m.Major || o.Minor != m.Minor || !paths.IsWithin(inside, o.Root) {
 			continue
 		}
 		there := Join(o.Mountpoint, inside[len(strings.TrimSuffix(o.Root, "/")):])
@@ -163,7 +165,7 @@ func (t Table) Others(path string) []string {
 	inside := Join(m.Root, path[len(strings.TrimSuffix(m.Mountpoint, "/")):])
 	var others []string
 	for _, o := range t {
-		if o.Major != m.Major || o.Minor != m.Minor || !Within(inside, o.Root) {
+		if o.Major != m.Major || o.Minor != m.Minor || !paths.IsWithin(inside, o.Root) {
 			continue
 		}
 		there := Join(o.Mountpoint, inside[len(strings.TrimSuffix(o.Root, "/")):])
@@ -204,11 +206,6 @@ func (t Table) IsShared(path string) bool {
 	return m != nil && strings.Contains(m.Optional, "shared:")
 }
 
-// Within says that path is directory or lies below it.
-func Within(path, directory string) bool {
-	return path == directory || directory == "/" || strings.HasPrefix(path, directory+"/")
-}
-
 // Join puts rest, which is empty or begins with a slash, behind a directory.
 func Join(directory, rest string) string {
 	joined := strings.TrimSuffix(strings.TrimSuffix(directory, "/")+rest, "/")
@@ -228,6 +225,6 @@ func (t Table) Shows(path string, other Table) bool {
 	}
 	inside := Join(m.Root, path[len(strings.TrimSuffix(m.Mountpoint, "/")):])
 	return slices.ContainsFunc(other, func(o *mountinfo.Info) bool {
-		return o.Major == m.Major && o.Minor == m.Minor && Within(o.Root, inside)
+		return o.Major == m.Major && o.Minor == m.Minor && paths.IsWithin(o.Root, inside)
 	})
 }

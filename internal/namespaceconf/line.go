@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"gotmpns/internal/config"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 )
 
@@ -203,7 +204,7 @@ func isInodes(value string) bool {
 func (t *table) base(host Host) {
 	e := t.entry()
 	parent := path.Dir(e.Instances + "x")
-	if e.Method == "tmpfs" || policy.IsBelow(parent, e.Directory) && !hasVariable(e.Directory) {
+	if e.Method == "tmpfs" || paths.IsWithin(parent, e.Directory) && !hasVariable(e.Directory) {
 		return
 	}
 	if hasVariable(parent) || !host.IsSafe(parent) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 )
 
@@ -85,7 +86,7 @@ func (c choice) targets() []string {
 // hides returns the target that path is, or lies below, in or before the session.
 func (c choice) hides(path string) string {
 	for _, target := range slices.Concat(c.targets(), c.detach) {
-		if path == target || strings.HasPrefix(path, target+"/") {
+		if paths.IsWithin(path, target) {
 			return target
 		}
 	}

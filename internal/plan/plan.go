@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 
+	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 )
 
@@ -481,7 +482,7 @@ func (p *Plan) cwd(f Facts, c choice) {
 func outermost(path string, private []policy.Private) string {
 	found := ""
 	for _, p := range private {
-		if strings.HasPrefix(path, p.Target+"/") && len(p.Target) > len(found) {
+		if paths.IsBelow(path, p.Target) && len(p.Target) > len(found) {
 			found = p.Target
 		}
 	}
@@ -490,6 +491,6 @@ func outermost(path string, private []policy.Private) string {
 
 func below(path string, others []string) bool {
 	return slices.ContainsFunc(others, func(other string) bool {
-		return strings.HasPrefix(path, other+"/")
+		return paths.IsBelow(path, other)
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"slices"
+
+	"gotmpns/internal/paths"
 )
 
 // Select returns p with the tables that apply to the login of s: of several
@@ -153,12 +155,12 @@ func (p Policy) baseConflict(i int) string {
 	}
 	for j, other := range p.Private {
 		switch {
-		case other.Target == target && !IsBelow(base, target):
+		case other.Target == target && !paths.IsWithin(base, target):
 		case other.Target == target:
 			return fmt.Sprintf("base = %q is below its own target, where the private directory would hide it", base)
 		case j < i && other.Base == base:
 			return fmt.Sprintf("base = %q is already the base of %s; use another one", base, other.Target)
-		case IsBelow(base, other.Target):
+		case paths.IsWithin(base, other.Target):
 			return fmt.Sprintf("base = %q is in %s, which is private itself", base, other.Target)
 		}
 	}
@@ -173,7 +175,7 @@ func (p Policy) shareConflict(target string) string {
 			switch shared := path.Join(table.Target, name); {
 			case target == shared:
 				return fmt.Sprintf("target = %q is under share of %s, too; remove one of the two", target, table.Target)
-			case IsBelow(target, shared):
+			case paths.IsWithin(target, shared):
 				return fmt.Sprintf("target = %q is in %s, which is under share of %s; remove one of the two", target, shared, table.Target)
 			}
 		}
@@ -184,7 +186,7 @@ func (p Policy) shareConflict(target string) string {
 // bindConflict finds a target below that of a bind, which would hide it.
 func (p Policy) bindConflict(target string) string {
 	for _, table := range p.Bind {
-		if target != table.Target && IsBelow(target, table.Target) {
+		if paths.IsBelow(target, table.Target) {
 			return fmt.Sprintf("target = %q is below %s, where %s is mounted; use another target, or remove the [[bind]] table", target, table.Target, table.Source)
 		}
 	}

@@ -3,6 +3,8 @@ package policy
 import (
 	"path"
 	"strings"
+
+	"gotmpns/internal/paths"
 )
 
 // extent says how much of a path is refused as a target.
@@ -129,14 +131,9 @@ func matches(patterns, elements []string) bool {
 
 func followLink(target string) string {
 	for _, link := range links {
-		if IsBelow(target, link.from) {
+		if paths.IsWithin(target, link.from) {
 			return link.to + strings.TrimPrefix(target, link.from)
 		}
 	}
 	return target
-}
-
-// IsBelow says whether a path is a directory or below it; both are clean.
-func IsBelow(p, directory string) bool {
-	return p == directory || directory == "/" || strings.HasPrefix(p, directory+"/")
 }

@@ -7,6 +7,7 @@ import (
 	"gotmpns/internal/config"
 	"gotmpns/internal/hostdir"
 	"gotmpns/internal/instance"
+	"gotmpns/internal/paths"
 	"gotmpns/internal/plan"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
@@ -101,7 +102,7 @@ func outerTables(p policy.Policy, target string, include, except []policy.Rule) 
 	var outer []policy.Private
 	for _, private := range p.Private {
 		isForAll := (private.For == nil || slices.Equal(private.For, include)) && (private.Except == nil || slices.Equal(private.Except, except))
-		if isForAll && private.Target != target && policy.IsBelow(target, private.Target) {
+		if isForAll && private.Target != target && paths.IsWithin(target, private.Target) {
 			private.For, private.Except = nil, nil
 			outer = append(outer, private)
 		}
