@@ -122,7 +122,7 @@ func (r *remover) removeDirectory(dir *os.File, name string, depth int) error {
 		return err
 	}
 	if depth == deepest {
-		return unix.Renameat(int(dir.Fd()), name, int(r.top.Fd()), gonePrefix+state.Random())
+		return unix.Renameat(int(dir.Fd()), name, int(r.top.Fd()), "moved-up-"+state.Random())
 	}
 	below, err := openBelow(dir, name)
 	if err != nil {
@@ -138,8 +138,6 @@ func (r *remover) removeDirectory(dir *os.File, name string, depth int) error {
 	}
 	return rmdir()
 }
-
-const gonePrefix = ".gone-"
 
 func (r *remover) tell(name string, err error) {
 	switch {

@@ -13,10 +13,6 @@ import (
 	"gotmpns/internal/state"
 )
 
-// prefix begins the name of every base that is made on a target's own file
-// system; tmpfiles.d and the age-based cleaner know it too.
-const prefix = "gotmpns-"
-
 const writableByOthers = 0o022
 
 // base is the open base of one target, and the name to call it by.

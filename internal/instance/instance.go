@@ -21,8 +21,6 @@ package instance
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -84,37 +82,6 @@ type Owner struct {
 	// and that of the target.
 	At, Label string
 	Shared    bool // all users in At have the same instance
-}
-
-// sharedUser stands for the owner's name and uid in what is made for all users.
-const sharedUser = "shared"
-
-// atPrefix begins what follows the uid, for an instance at a level or in a context.
-const atPrefix = "at-"
-
-func (o Owner) name() string {
-	name := strconv.FormatUint(uint64(o.UID), 10)
-	if o.Shared {
-		name = sharedUser
-	}
-	if o.At != "" {
-		name += "." + atPrefix + fileName(o.At)
-	}
-	if o.Session != "" {
-		_, file, _ := strings.Cut(o.Session, "/") // the record is UID/FILE
-		name += "." + file
-	}
-	return name
-}
-
-// fileName is a level or context as a part of a file name.
-func fileName(at string) string {
-	const longest = 150
-	if len(at) <= longest && !strings.Contains(at, "/") {
-		return at
-	}
-	sum := sha256.Sum256([]byte(at))
-	return hex.EncodeToString(sum[:])
 }
 
 // madeFor is the name that is written down beside the instance.
@@ -291,12 +258,12 @@ func (s *Store) find(b base, target Target, owner Owner) (*os.File, error) {
 // madeFor reads the name that an instance was made for.
 func (s *Store) madeFor(b base, owner Owner) (string, error) {
 	var text [4096]byte
-	n, err := unix.Readlinkat(int(b.dir.Fd()), owner.name()+".user", text[:])
+	n, err := unix.Readlinkat(int(b.dir.Fd()), owner.link(), text[:])
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return "", nil
 	case err != nil:
-		return "", fmt.Errorf("cannot read %s/%s.user: %w", b.dir.Name(), owner.name(), err)
+		return "", fmt.Errorf("cannot read %s/%s: %w", b.dir.Name(), owner.link(), err)
 	}
 	return string(text[:n]), nil
 }
@@ -359,8 +326,8 @@ func (s *Store) setAside(b base, owner Owner) error {
 	default:
 		s.remark("uid %d has a new owner, %s: the old files are set aside in %s/%s", owner.UID, owner.User, b.dir.Name(), old)
 	}
-	if err := unix.Unlinkat(fd, owner.name()+".user", 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("cannot remove %s/%s.user: %w", b.dir.Name(), owner.name(), err)
+	if err := unix.Unlinkat(fd, owner.link(), 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("cannot remove %s/%s: %w", b.dir.Name(), owner.link(), err)
 	}
 	return nil
 }
@@ -369,7 +336,7 @@ func (s *Store) setAside(b base, owner Owner) error {
 // another login has put there in the meantime stays.
 func (s *Store) create(b base, target Target, p policy.Private, owner Owner) error {
 	fd := int(b.dir.Fd())
-	temporary := ".new-" + state.Random()
+	temporary := unfinished + state.Random()
 	if err := unix.Mkdirat(fd, temporary, 0o700); err != nil {
 		return fmt.Errorf("cannot make an instance in %s: %w", b.dir.Name(), err)
 	}
@@ -378,7 +345,7 @@ func (s *Store) create(b base, target Target, p policy.Private, owner Owner) err
 		err = s.fillDirectory(b, temporary, target, p, owner)
 	}
 	if err == nil {
-		err = unlessThere(unix.Symlinkat(owner.madeFor(), fd, owner.name()+".user"))
+		err = unlessThere(unix.Symlinkat(owner.madeFor(), fd, owner.link()))
 	}
 	if err == nil {
 		err = unix.Renameat2(fd, temporary, fd, owner.name(), unix.RENAME_NOREPLACE)

@@ -2,7 +2,6 @@ package instance
 
 import (
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -48,15 +47,9 @@ func (s *Store) List(target Target, configured string, wanted func(uid uint32) b
 }
 
 func (s *Store) describe(b base, name string) Listed {
-	uid, _ := uidOf(name)
-	_, rest, _ := strings.Cut(name, ".")
-	l := Listed{Owner: Owner{UID: uid, Session: rest}, Path: b.dir.Name() + "/" + name}
-	if at, ok := strings.CutPrefix(rest, atPrefix); ok {
-		l.At, l.Session = at, ""
-	}
-	if strings.HasPrefix(rest, "old-") || strings.Contains(l.At, asideMark) {
-		l.Aside, l.Session = true, ""
-	} else {
+	e, _ := b.entry(name)
+	l := Listed{Owner: e.Owner, Path: e.Path, Aside: e.Kind == Aside}
+	if !l.Aside {
 		l.User, _ = s.madeFor(b, l.Owner)
 	}
 	return l

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -98,17 +97,6 @@ func ownerOfTmpfs(tree mountfd.Tree, path string) uint32 {
 		return uid
 	}
 	return NoUID
-}
-
-// uidOf takes the uid from an instance's name, of a session's or set aside
-// among them, but not from the link beside it.
-func uidOf(name string) (uint32, bool) {
-	if strings.HasSuffix(name, ".user") {
-		return 0, false
-	}
-	number, _, _ := strings.Cut(name, ".")
-	uid, err := strconv.ParseUint(number, 10, 32)
-	return uint32(uid), err == nil
 }
 
 // isFile compares while both are open.

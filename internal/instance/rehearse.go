@@ -38,7 +38,7 @@ func (s *Store) Rehearse(target Target, p policy.Private, owner Owner) error {
 		err = canAttach(b.dir, target, p.Options)
 	}
 	fd := int(b.dir.Fd())
-	for name, flags := range map[string]int{owner.name() + ".user": 0, owner.name(): unix.AT_REMOVEDIR} {
+	for name, flags := range map[string]int{owner.link(): 0, owner.name(): unix.AT_REMOVEDIR} {
 		if failure := unix.Unlinkat(fd, name, flags); failure != nil && err == nil {
 			err = fmt.Errorf("cannot remove %s/%s: %w", b.dir.Name(), name, failure)
 		}

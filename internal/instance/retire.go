@@ -4,45 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
-	"gotmpns/internal/state"
 )
-
-// What the names of directories in a base begin with that are nobody's: retired
-// instances, and those that a login has not finished.
-const (
-	retired    = ".gone-"
-	unfinished = ".new-"
-)
-
-// NoUID is the owner of a directory in a base whose name does not say whose it is.
-const NoUID = math.MaxUint32
-
-// Kind says what a directory in a base is.
-type Kind int
-
-const (
-	InUse      Kind = iota // an instance that the next login of its owner gets
-	Aside                  // the files of a user who had the uid before
-	Unfinished             // an instance that some login is making, or has left half made
-	Retired                // an instance that nobody gets any more
-)
-
-// Entry is a directory in a base, as its name tells.
-type Entry struct {
-	Owner
-	Kind Kind
-	Path string // on the host
-	name string
-}
 
 // Base is an open base: the clean-up lists it and takes instances out of use.
 type Base struct {
@@ -158,39 +127,6 @@ func (b *Base) of(users map[uint32]bool, fits func(Entry) bool) ([]Entry, error)
 	return entries, nil
 }
 
-func (b *Base) entry(name string) (Entry, bool) {
-	e := Entry{Path: b.dir.Name() + "/" + name, name: name, Owner: Owner{UID: NoUID}}
-	switch {
-	case strings.HasPrefix(name, unfinished):
-		e.Kind = Unfinished
-		return e, true
-	case strings.HasPrefix(name, retired):
-		e.Kind = Retired
-		_, name, _ = strings.Cut(name[len(retired):], ".") // what it was before
-		if uid, ok := uidOf(name); ok {
-			e.UID = uid
-		}
-		return e, true
-	}
-	uid, ok := uidOf(name)
-	e.UID = uid
-	_, e.Session, _ = strings.Cut(name, ".")
-	if at, found := strings.CutPrefix(e.Session, atPrefix); found {
-		e.At, e.Session = at, ""
-		if i := strings.LastIndex(at, asideMark); i >= 0 {
-			e.At, e.Kind = at[:i], Aside
-		}
-		return e, ok
-	}
-	if strings.HasPrefix(e.Session, "old-") {
-		e.Kind, e.Session = Aside, ""
-	}
-	return e, ok
-}
-
-// asideMark comes between the name of an instance and a random part, when it is set aside.
-const asideMark = ".old-"
-
 // Open opens an entry as a place; the caller closes it. What is not a directory on the
 // file system of the base is not ours.
 func (b *Base) Open(e Entry) (*os.File, error) {
@@ -235,7 +171,7 @@ func (b *Base) Age(e Entry) time.Duration {
 // [Base.GiveBack] where that shows somebody. It is an error that is ENOENT where
 // another process has retired it first.
 func (b *Base) Retire(e Entry) (Entry, error) {
-	name := retired + state.Random() + "." + e.name
+	name := retiredName(e.name)
 	if err := b.rename(e.name, name); err != nil {
 		return Entry{}, fmt.Errorf("cannot take %s out of use: %w", e.Path, err)
 	}
@@ -246,8 +182,7 @@ func (b *Base) Retire(e Entry) (Entry, error) {
 // GiveBack returns a retired entry to its owner. Where the owner has another one by
 // now, it stays retired, which is no error.
 func (b *Base) GiveBack(e Entry) error {
-	_, before, _ := strings.Cut(e.name[len(retired):], ".")
-	err := b.rename(e.name, before)
+	err := b.rename(e.name, e.before())
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("cannot take %s into use again: %w", e.Path, err)
 	}
@@ -262,14 +197,14 @@ func (b *Base) rename(from, to string) error {
 // Forget removes the name that a retired instance was made for, unless its owner has
 // another one by now. The caller holds the lock of the owner.
 func (b *Base) Forget(e Entry) {
-	_, before, _ := strings.Cut(e.name[len(retired):], ".")
+	before := e.before()
 	if before == "" {
 		return
 	}
 	fd := int(b.dir.Fd())
 	var st unix.Stat_t
 	if errors.Is(unix.Fstatat(fd, before, &st, unix.AT_SYMLINK_NOFOLLOW), unix.ENOENT) {
-		_ = unix.Unlinkat(fd, before+".user", 0)
+		_ = unix.Unlinkat(fd, before+linkSuffix, 0)
 	}
 }
 
@@ -341,13 +276,6 @@ type Orphan struct {
 	Path string    // on the host
 	Name string    // below the target
 	Made time.Time // or, where the file system does not know, when it was last changed
-}
-
-// IsBaseName knows the names that bases get: another directory of root's may begin
-// in the same way.
-func IsBaseName(name string) bool {
-	random, ok := strings.CutPrefix(name, prefix)
-	return ok && len(random) == len("1a2b3c4d") && strings.Trim(random, "0123456789abcdef") == ""
 }
 
 // asBase says when a base was made; false where the directory cannot be one.
