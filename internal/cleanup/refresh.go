@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/instance"
+	"gotmpns/internal/mountfd"
 	"gotmpns/internal/paths"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/usage"
@@ -111,15 +112,12 @@ func isAny(unix.Stat_t) bool { return true }
 // touch sets the times of a file that is of the right kind; one that is not there is
 // no error. No link is followed, no mount entered.
 func touch(dir *os.File, path string, is func(unix.Stat_t) bool) {
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
-	}
-	fd, err := unix.Openat2(int(dir.Fd()), path, &how)
+	file, err := mountfd.OpenOnMount(dir, path, unix.O_PATH)
 	if err != nil {
 		return
 	}
-	defer unix.Close(fd)
+	defer file.Close()
+	fd := int(file.Fd())
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil || !is(st) {
 		return

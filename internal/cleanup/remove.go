@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gotmpns/internal/mountfd"
 	"gotmpns/internal/state"
 )
 
@@ -53,19 +54,7 @@ func removeTree(parent *os.File, name string, stop func() bool) error {
 
 // openBelow opens a directory to look into it, on the same mount.
 func openBelow(dir *os.File, name string) (*os.File, error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
-	}
-	for {
-		fd, err := unix.Openat2(int(dir.Fd()), name, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), name), nil
-		case !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN):
-			return nil, err
-		}
-	}
+	return mountfd.OpenOnMount(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 }
 
 type remover struct {

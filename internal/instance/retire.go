@@ -130,20 +130,11 @@ func (b *Base) of(users map[uint32]bool, fits func(Entry) bool) ([]Entry, error)
 // Open opens an entry as a place; the caller closes it. What is not a directory on the
 // file system of the base is not ours.
 func (b *Base) Open(e Entry) (*os.File, error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	dir, err := mountfd.OpenOnMount(b.dir, e.name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", e.Path, err)
 	}
-	for {
-		fd, err := unix.Openat2(int(b.dir.Fd()), e.name, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), e.Path), nil
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-		default:
-			return nil, fmt.Errorf("cannot open %s: %w", e.Path, err)
-		}
-	}
+	return dir, nil
 }
 
 // IsEmpty says that there is nothing in an entry that its user has put there.

@@ -92,6 +92,17 @@ func openat2(dir int, relative string, flags, resolve uint64) (int, error) {
 	}
 }
 
+// OpenOnMount opens a name below a directory that a user may change at any time: neither a
+// symbolic link nor a mount leads elsewhere. Flags are those of open(2); the error is the
+// kernel's.
+func OpenOnMount(dir *os.File, name string, flags uint64) (*os.File, error) {
+	fd, err := openat2(int(dir.Fd()), name, flags, unix.RESOLVE_NO_XDEV)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), join(dir, name)), nil
+}
+
 func openError(name string, err error) error {
 	switch {
 	case errors.Is(err, unix.ELOOP):
