@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/config"
+	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
 )
-
-const writableByOthers = 0o022
 
 // Configuration has one finding for each mistake.
 func Configuration(s System) []Finding {
@@ -117,7 +116,7 @@ func judgeFile(f File, advice string) []Finding {
 	switch {
 	case f.Err != "":
 		return []Finding{{"module-missing", Problem, "module", f.Err, advice, f.Path}}
-	case f.UID != 0 || f.Mode&writableByOthers != 0:
+	case f.UID != 0 || f.Mode&mountfd.WritableByOthers != 0:
 		return []Finding{{"module-writable", Problem, "module",
 			fmt.Sprintf("users other than root can change %s, which root runs in every login: it belongs to uid %d and has mode %#o", f.Path, f.UID, f.Mode),
 			fmt.Sprintf("if it is the file that was installed, run \"chown root %[1]s\" and \"chmod go-w %[1]s\"", f.Path), f.Path}}
@@ -173,7 +172,7 @@ func judgeTarget(p policy.Private, t Target) Finding {
 	case t.UID != 0:
 		return problem("target-owner", fmt.Sprintf("instances cannot be kept in it: it belongs to uid %d", t.UID),
 			"run \"chown root "+p.Target+"\", or "+base)
-	case t.Mode&writableByOthers != 0 && t.Mode&unix.S_ISVTX == 0:
+	case t.Mode&mountfd.WritableByOthers != 0 && t.Mode&unix.S_ISVTX == 0:
 		return problem("target-sticky", fmt.Sprintf("instances cannot be kept in it: others can write to it, and its mode %#o has no sticky bit", t.Mode),
 			"run \"chmod +t "+p.Target+"\", or "+base)
 	}

@@ -203,7 +203,7 @@ func openAbove(target string) string {
 	}
 	for at := target; at != "/"; at = path.Dir(at) {
 		var dir, entry unix.Stat_t
-		if unix.Lstat(path.Dir(at), &dir) != nil || dir.Mode&unix.S_IFMT != unix.S_IFDIR || dir.Mode&writableByOthers == 0 {
+		if unix.Lstat(path.Dir(at), &dir) != nil || dir.Mode&unix.S_IFMT != unix.S_IFDIR || dir.Mode&mountfd.WritableByOthers == 0 {
 			continue
 		}
 		if dir.Mode&unix.S_ISVTX == 0 || unix.Lstat(at, &entry) != nil || entry.Uid != 0 {

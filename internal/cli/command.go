@@ -13,6 +13,10 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gotmpns/internal/run"
 )
 
 // statusError ends gotmpns with the status of the command that it ran; there is
@@ -54,11 +58,10 @@ func runAs(u *user.User, command []string, environment []string) error {
 	return runApart(cmd, request.UID)
 }
 
-// asScript is the command of a file without "#!", which the kernel does not execute:
-// a script of /bin/sh, as for execvp(3).
+// asScript is the command of a file without "#!", which the kernel does not execute.
 func asScript(cmd *exec.Cmd) *exec.Cmd {
 	return &exec.Cmd{
-		Path: "/bin/sh", Args: append([]string{"sh", cmd.Path}, cmd.Args[1:]...), Env: cmd.Env, Dir: cmd.Dir,
+		Path: run.Shell, Args: run.AsScript(cmd.Path, cmd.Args), Env: cmd.Env, Dir: cmd.Dir,
 		SysProcAttr: cmd.SysProcAttr, Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
 	}
 }
@@ -89,17 +92,9 @@ func waitStarted(cmd *exec.Cmd, started func()) error {
 		case s := <-signals:
 			_ = cmd.Process.Signal(s)
 		case <-ended:
-			return statusError(shellStatus(cmd.ProcessState))
+			return statusError(run.ExitStatus(unix.WaitStatus(cmd.ProcessState.Sys().(syscall.WaitStatus))))
 		}
 	}
-}
-
-// shellStatus is what a shell calls the end of a command.
-func shellStatus(state *os.ProcessState) int {
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return 128 + int(ws.Signal())
-	}
-	return state.ExitCode()
 }
 
 // find looks a command up in a PATH, never in the current directory.

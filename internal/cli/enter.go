@@ -13,6 +13,7 @@ import (
 
 	"gotmpns/internal/inventory"
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/run"
 )
 
 func newEnter() *cobra.Command {
@@ -111,7 +112,7 @@ func become(command []string) error {
 	}
 	err = syscall.Exec(path, command, os.Environ())
 	if errors.Is(err, syscall.ENOEXEC) {
-		err = syscall.Exec("/bin/sh", append([]string{"sh", path}, command[1:]...), os.Environ())
+		err = syscall.Exec(run.Shell, run.AsScript(path, command), os.Environ())
 	}
 	return notRun(command[0], err)
 }

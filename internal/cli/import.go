@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	accounts "gotmpns/internal/account"
+	"gotmpns/internal/mountfd"
 	"gotmpns/internal/namespaceconf"
 )
 
@@ -119,7 +120,7 @@ func isSafe(directory string) bool {
 	for {
 		var st unix.Stat_t
 		err := unix.Lstat(directory, &st)
-		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&0o022 != 0 {
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&mountfd.WritableByOthers != 0 {
 			return false
 		}
 		if directory == "/" {

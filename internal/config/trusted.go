@@ -14,12 +14,9 @@ import (
 	"gotmpns/internal/mountfd"
 )
 
-const (
-	// Far more than anybody writes, and less than it takes to make the parser recurse
-	// too deeply or to keep a login waiting.
-	largest         = 64 << 10
-	writableByOther = 0o022
-)
+// largest is far more than anybody writes, and less than it takes to make the parser
+// recurse too deeply or to keep a login waiting.
+const largest = 64 << 10
 
 // read returns what is in a file of root's. It is opened as a path first, so that a
 // FIFO or a device never is.
@@ -68,7 +65,7 @@ func (l loader) judge(f *os.File, kind uint32) error {
 		return fmt.Errorf("cannot use %s: it is not a directory", f.Name())
 	case info.UID != l.owner:
 		return fmt.Errorf("cannot trust %s: it belongs to uid %d; run \"chown root %s\" if you trust what is in it", f.Name(), info.UID, f.Name())
-	case info.Mode&writableByOther != 0:
+	case info.Mode&mountfd.WritableByOthers != 0:
 		return fmt.Errorf("cannot trust %s: others can write to it (mode %#o); run \"chmod go-w %s\" if you trust what is in it",
 			f.Name(), info.Mode, f.Name())
 	}

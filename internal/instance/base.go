@@ -13,8 +13,6 @@ import (
 	"gotmpns/internal/state"
 )
 
-const writableByOthers = 0o022
-
 // base is the open base of one target, and the name to call it by.
 type base struct {
 	dir  *os.File
@@ -205,7 +203,7 @@ func canHoldBase(target Target) error {
 	case target.Info.UID != 0:
 		return fmt.Errorf("cannot keep instances in %s: it belongs to uid %d, not to root; name a base for it in the configuration",
 			target.Path, target.Info.UID)
-	case target.Info.Mode&writableByOthers != 0 && target.Info.Mode&unix.S_ISVTX == 0:
+	case target.Info.Mode&mountfd.WritableByOthers != 0 && target.Info.Mode&unix.S_ISVTX == 0:
 		return fmt.Errorf("cannot keep instances in %s: others can write to it and its mode %#o has no sticky bit; "+
 			"run \"chmod +t %s\" or name a base for it in the configuration", target.Path, target.Info.Mode, target.Path)
 	}

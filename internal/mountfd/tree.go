@@ -60,8 +60,8 @@ func (t Tree) CanBeReplaced(name string) bool {
 	return false
 }
 
-// writableByOthers are the permissions that let others than root change a file.
-const writableByOthers = 0o022
+// WritableByOthers are the permissions that let others than root change a file.
+const WritableByOthers = 0o022
 
 func (t Tree) openRoots(name string) (*os.File, error) {
 	f, err := t.Open(name)
@@ -69,7 +69,7 @@ func (t Tree) openRoots(name string) (*os.File, error) {
 		return nil, err
 	}
 	info, err := Stat(f)
-	if err == nil && (info.UID != 0 || info.Mode&writableByOthers != 0) {
+	if err == nil && (info.UID != 0 || info.Mode&WritableByOthers != 0) {
 		err = fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, so others than root can replace what is in it",
 			name, info.UID, info.Mode)
 	}

@@ -31,12 +31,20 @@ func tryToExecute(command []string, run func(path string, args []string) error) 
 	}
 	err = run(path, command)
 	if errors.Is(err, unix.ENOEXEC) {
-		err = run("/bin/sh", append([]string{"sh", path}, command[1:]...))
+		err = run(Shell, AsScript(path, command))
 	}
 	if err != nil {
 		return notRun(command[0], explainExec(path, err))
 	}
 	return nil
+}
+
+// Shell executes files that the kernel does not, because they have no "#!".
+const Shell = "/bin/sh"
+
+// AsScript returns the arguments of [Shell] for such a file, as execvp(3) has them.
+func AsScript(path string, command []string) []string {
+	return append([]string{"sh", path}, command[1:]...)
 }
 
 func notRun(name string, err error) error {

@@ -75,13 +75,13 @@ func waitFor(pid, pidfd int) (int, error) {
 			_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
 			_ = unix.PidfdSendSignal(pidfd, unix.SIGCONT, nil, 0)
 		default:
-			return exitStatus(status), nil
+			return ExitStatus(status), nil
 		}
 	}
 }
 
-// exitStatus is what a shell would make of it.
-func exitStatus(s unix.WaitStatus) int {
+// ExitStatus returns what a shell makes of the end of a command.
+func ExitStatus(s unix.WaitStatus) int {
 	if s.Signaled() {
 		return 128 + int(s.Signal())
 	}
@@ -108,7 +108,7 @@ func beInit(command []string) (int, error) {
 		case err != nil:
 			return 0, fmt.Errorf("cannot wait for the command: %w", err)
 		case reaped == pid:
-			return exitStatus(status), nil
+			return ExitStatus(status), nil
 		}
 	}
 }

@@ -139,12 +139,11 @@ func (w walker) readLink(dir, link *os.File, path string) (to string, isLink boo
 // mayFollow allows links of the caller and of root. Where root cannot be told from
 // others, it allows those that lie where not everybody can have put them.
 func (w walker) mayFollow(link, dir mountfd.Info) bool {
-	const writableByOthers = 0o022
 	switch {
 	case link.UID == w.uid:
 		return true
 	case w.unknown:
-		return dir.Mode&writableByOthers == 0
+		return dir.Mode&mountfd.WritableByOthers == 0
 	default:
 		return link.UID == 0
 	}
