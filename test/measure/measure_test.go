@@ -35,12 +35,12 @@ func TestNamesThatNoOtherPackageUsesAreFound(t *testing.T) {
 	s := sourcesFrom(t, map[string]string{
 		"internal/a/a.go":      example,
 		"internal/a/other.go":  "package a\n\nfunc help() {}\n\nfunc openBelow() int { return 0 }\n",
-		"internal/b/b.go":      "package b\n\ntype Named struct{ field Mentioned }\n\ntype Mentioned int\n\nconst Limit = 1\n",
+		"internal/b/b.go":      "package b\n\ntype Named struct{ field Mentioned }\n\ntype Mentioned int\n\nconst Limit = 1\n\nconst (\n\tOne = iota\n\tTwo\n)\n",
 		"internal/a/a_test.go": "package a_test\n\nimport \"gotmpns/internal/a\"\n\nvar _ = a.Unused\n",
-		"cmd/main.go":          "package main\n\nimport other \"gotmpns/internal/a\"\n\nfunc main() { other.Used(0) }\n",
+		"cmd/main.go":          "package main\n\nimport other \"gotmpns/internal/a\"\nimport \"gotmpns/internal/b\"\n\nfunc main() { other.Used(b.One) }\n",
 	})
 	count, unused := s.exportedNames()
-	if diff := cmp.Diff([]name{{"internal/a", "Unused"}, {"internal/b", "Limit"}}, unused, cmp.AllowUnexported(name{})); diff != "" || count != 5 {
+	if diff := cmp.Diff([]name{{"internal/a", "Unused"}, {"internal/b", "Limit"}}, unused, cmp.AllowUnexported(name{})); diff != "" || count != 7 {
 		t.Errorf("%d exported; %s", count, diff)
 	}
 	shared := s.sharedFunctions()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"go/ast"
+	"go/token"
 	"iter"
 	"maps"
 	"path"
@@ -16,7 +17,8 @@ type name struct{ dir, ident string }
 
 // exportedNames returns how many exported top-level names the packages below internal/
 // have, and which of them no other package uses: neither by name nor because they are in
-// the declaration of another one that is used.
+// the declaration of another one that is used. Constants of one declaration are an
+// enumeration, and used together.
 func (s sources) exportedNames() (count int, unused []name) {
 	declared, mentions := map[name]bool{}, map[name][]string{}
 	for file, syntax := range s.syntax {
@@ -73,11 +75,25 @@ func declarations(decl ast.Decl) map[string]ast.Node {
 			case *ast.ValueSpec:
 				for _, ident := range spec.Names {
 					names[ident.Name] = spec.Type
+					if decl.Tok == token.CONST {
+						names[ident.Name] = namesIn(decl)
+					}
 				}
 			}
 		}
 	}
 	return names
+}
+
+// namesIn returns the names that a declaration of constants introduces.
+func namesIn(decl *ast.GenDecl) ast.Node {
+	var names ast.CompositeLit
+	for _, spec := range decl.Specs {
+		for _, ident := range spec.(*ast.ValueSpec).Names {
+			names.Elts = append(names.Elts, ident)
+		}
+	}
+	return &names
 }
 
 func receiverOf(decl *ast.FuncDecl) string {
