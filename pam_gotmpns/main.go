@@ -42,9 +42,7 @@ func serve(socket int) int {
 	if err := exchange.StayOnHangUp(socket); err != nil {
 		return exitUsage
 	}
-	answer.Settle()
-	if err := exchange.Send(socket, answer); err != nil {
-		answer.Revoke()
+	if err := exchange.Deliver(socket, answer); err != nil {
 		return exitReply
 	}
 	if answer.Made() {

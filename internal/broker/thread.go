@@ -138,10 +138,9 @@ func (t *thread) open(fd int, request wire.Request, peer *peer, began time.Time)
 	// From here on the user's next login finds the namespace.
 	t.broker.hold(answer)
 	answer.Release()
-	answer.Settle()
-	if err := exchange.Send(fd, answer); err != nil {
-		t.broker.registry.End(answer.UID, answer.Session)
-		answer.Revoke()
+	name := answer.Session
+	if err := exchange.Deliver(fd, answer); err != nil {
+		t.broker.registry.End(answer.UID, name)
 		return fmt.Errorf("cannot send the answer: %w", err)
 	}
 	if answer.Session != "" {

@@ -56,9 +56,20 @@ func Refuse(err error) *session.Answer {
 	return &session.Answer{Reply: wire.Reply{Status: wire.SystemErr, Entries: []wire.Entry{why}}, Err: err}
 }
 
-// Send sends an answer with its descriptors. An answer that cannot be encoded is sent as
+// Deliver sends an answer, after what is not part of it has been closed. On an error the
+// login process has no session, and its record is removed.
+func Deliver(socket int, answer *session.Answer) error {
+	answer.Settle()
+	err := send(socket, answer)
+	if err != nil {
+		answer.Revoke()
+	}
+	return err
+}
+
+// send sends an answer with its descriptors. An answer that cannot be encoded is sent as
 // a refusal, and is an error: there is no session then.
-func Send(socket int, answer *session.Answer) error {
+func send(socket int, answer *session.Answer) error {
 	message, unfit := answer.Reply.Encode()
 	descriptors := answer.Descriptors
 	if unfit != nil {
@@ -88,7 +99,7 @@ func Send(socket int, answer *session.Answer) error {
 // AwaitHangUp returns when the login process has entered its namespace and closed its
 // end, or after a second: one that was stopped does not keep the others waiting.
 func AwaitHangUp(socket int) {
-	if SetTimeout(socket, unix.SO_RCVTIMEO, holdAtMost) != nil {
+	if setTimeout(socket, unix.SO_RCVTIMEO, holdAtMost) != nil {
 		return
 	}
 	var rest [1]byte
@@ -138,8 +149,8 @@ func setAsync(socket int, on bool) error {
 	return err
 }
 
-// SetTimeout sets SO_RCVTIMEO or SO_SNDTIMEO (socket(7)).
-func SetTimeout(socket, option int, limit time.Duration) error {
+// setTimeout sets SO_RCVTIMEO or SO_SNDTIMEO (socket(7)).
+func setTimeout(socket, option int, limit time.Duration) error {
 	tv := unix.NsecToTimeval(limit.Nanoseconds())
 	return unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, option, &tv)
 }

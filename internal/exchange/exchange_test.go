@@ -66,7 +66,7 @@ func TestAnAnswerArrivesWithItsDescriptors(t *testing.T) {
 		files = append(files, f)
 	}
 	want := wire.Reply{Entries: []wire.Entry{wire.Summary{Text: "ok"}, wire.Join{Namespace: 0, Root: 1, Cwd: 2}}}
-	if err := Send(ours, &session.Answer{Reply: want, Descriptors: files}); err != nil {
+	if err := send(ours, &session.Answer{Reply: want, Descriptors: files}); err != nil {
 		t.Fatal(err)
 	}
 	got, fds := receive(t, theirs)
@@ -102,7 +102,7 @@ func TestAnAnswerThatCannotBeSentIsARefusal(t *testing.T) {
 		}
 		ours, theirs := pair(t)
 		// The sender has to know: the session that was answered for is not one.
-		if err := Send(ours, &session.Answer{Reply: reply, Descriptors: []*os.File{file}}); err == nil {
+		if err := send(ours, &session.Answer{Reply: reply, Descriptors: []*os.File{file}}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		got, fds := receive(t, theirs)
@@ -118,7 +118,7 @@ func TestNobodyIsThereToGetTheAnswer(t *testing.T) {
 	if err := unix.Shutdown(theirs, unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
 	}
-	if err := Send(ours, Refuse(errors.New("x"))); !errors.Is(err, unix.EPIPE) {
+	if err := send(ours, Refuse(errors.New("x"))); !errors.Is(err, unix.EPIPE) {
 		t.Errorf("error is %v", err)
 	}
 }
