@@ -127,14 +127,14 @@ func New(o Options) (*Cleaner, error) {
 		o.Known = usage.Nobodys
 	}
 	if o.Stop == nil {
-		o.Stop = Never
+		o.Stop = never
 	}
 	c.Options = o
 	return c, nil
 }
 
-// Never is a stop for callers that have time.
-func Never() bool { return false }
+// never is a stop for callers that have time.
+func never() bool { return false }
 
 // Close ends the use of the cleaner, and of what it has found.
 func (c *Cleaner) Close() {

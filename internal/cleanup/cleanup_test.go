@@ -415,7 +415,7 @@ func TestAUserWhoFillsWhatIsRemoved(t *testing.T) {
 			if time.Now().After(end) {
 				t.Error("it took all the time that there was")
 			}
-			c.Stop = Never
+			c.Stop = never
 			c.Patience = 0
 			for again := 0; again == 0; { // one pass may be too short for all of it
 				again = len(h.remove(c, h.find(c, Unfinished)))

@@ -60,7 +60,7 @@ func gone(t *testing.T, path string) bool {
 
 func TestAllIsRemovedAndNothingElse(t *testing.T) {
 	parent, dir := tree(t)
-	if err := removeTree(parent, "victim", Never); err != nil {
+	if err := removeTree(parent, "victim", never); err != nil {
 		t.Fatal(err)
 	}
 	if !gone(t, dir+"/victim") {
@@ -75,7 +75,7 @@ func TestALinkInItsPlaceIsNotFollowed(t *testing.T) {
 	parent, dir := tree(t)
 	must(t, os.Rename(dir+"/victim", dir+"/kept"))
 	must(t, os.Symlink("outside", dir+"/victim"))
-	if err := removeTree(parent, "victim", Never); err == nil {
+	if err := removeTree(parent, "victim", never); err == nil {
 		t.Error("a symbolic link was taken for the directory")
 	}
 	if gone(t, dir+"/outside/precious") {
@@ -103,7 +103,7 @@ func TestADeepTree(t *testing.T) {
 	fewer.Cur = 128
 	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &fewer))
 	defer func() { must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }()
-	if err := removeTree(parent, "victim", Never); err != nil {
+	if err := removeTree(parent, "victim", never); err != nil {
 		t.Fatal(err)
 	}
 	if !gone(t, dir+"/victim") {
@@ -116,7 +116,7 @@ func TestManyFiles(t *testing.T) {
 	for i := range 20_000 {
 		must(t, os.WriteFile(fmt.Sprintf("%s/victim/%d", dir, i), nil, 0o600))
 	}
-	must(t, removeTree(parent, "victim", Never))
+	must(t, removeTree(parent, "victim", never))
 	if !gone(t, dir+"/victim") {
 		t.Error("it is still there")
 	}
@@ -133,7 +133,7 @@ func TestItCanBeStopped(t *testing.T) {
 	if gone(t, dir+"/victim") {
 		t.Error("all of it was removed in three steps")
 	}
-	must(t, removeTree(parent, "victim", Never))
+	must(t, removeTree(parent, "victim", never))
 	if !gone(t, dir+"/victim") {
 		t.Error("it is still there")
 	}
@@ -168,7 +168,7 @@ func TestRenamesUnderWay(t *testing.T) {
 		t.Fatal("what a link led to is gone")
 	}
 	if !gone(t, dir+"/victim") {
-		must(t, removeTree(parent, "victim", Never))
+		must(t, removeTree(parent, "victim", never))
 	}
 }
 
@@ -180,7 +180,7 @@ func TestWhatCannotBeRemovedIsTold(t *testing.T) {
 	parent, dir := tree(t)
 	must(t, unix.Mount(dir+"/outside", dir+"/victim/empty", "", unix.MS_BIND, ""))
 	defer func() { must(t, unix.Unmount(dir+"/victim/empty", 0)) }()
-	err := removeTree(parent, "victim", Never)
+	err := removeTree(parent, "victim", never)
 	if err == nil || !strings.Contains(err.Error(), `"empty": something is mounted there`) {
 		t.Errorf("got %v", err)
 	}

@@ -126,7 +126,7 @@ func runCheck(out io.Writer, flags checkFlags) error {
 		err = printReport(screenOf(out), r)
 	}
 	if err == nil && !r.Fine {
-		err = statusError(ExitFindings)
+		err = statusError(exitFindings)
 	}
 	return err
 }

@@ -40,7 +40,7 @@ func Stage(args []string, errOut io.Writer) (status int, was bool) {
 // printError prints an error, and returns its exit status.
 func printError(err error, errOut io.Writer) int {
 	if err == nil {
-		return ExitOK
+		return exitOK
 	}
 	status := statusOf(err)
 	if text := err.Error(); text != "" {
@@ -100,7 +100,7 @@ func noSubcommand(root *cobra.Command, args []string) error {
 
 // usage is an error in the command line.
 func usage(err error, cmd *cobra.Command) error {
-	return &failure{err: err, status: ExitUsage, hint: fmt.Sprintf("%q lists commands and options", cmd.CommandPath()+" --help")}
+	return &failure{err: err, status: exitUsage, hint: fmt.Sprintf("%q lists commands and options", cmd.CommandPath()+" --help")}
 }
 
 // failure is an error with an exit status, and advice where there is some.
@@ -122,7 +122,7 @@ func statusOf(err error) int {
 	if f := (*failure)(nil); errors.As(err, &f) {
 		return f.status
 	}
-	return ExitFailure
+	return exitFailure
 }
 
 func hintOf(err error) string {

@@ -109,13 +109,13 @@ func find(name, path string) (string, error) {
 			return file, nil
 		}
 	}
-	return "", &failure{err: fmt.Errorf("cannot run %s: there is no such program in PATH", printable(name)), status: ExitNotFound}
+	return "", &failure{err: fmt.Errorf("cannot run %s: there is no such program in PATH", printable(name)), status: exitNotFound}
 }
 
 func notRun(name string, err error) error {
-	status := ExitNotRun
+	status := exitNotRun
 	if errors.Is(err, fs.ErrNotExist) {
-		status = ExitNotFound
+		status = exitNotFound
 	}
 	var path *fs.PathError
 	if errors.As(err, &path) {

@@ -4,10 +4,10 @@ package cli
 // another command (run, enter, try) end with that command's own, or with 128 and
 // the number of the signal that ended it, as a shell says it.
 const (
-	ExitOK       = 0
-	ExitFailure  = 1   // it did not work: the error says why
-	ExitUsage    = 2   // the command line was wrong
-	ExitFindings = 3   // check: something is not as it should be
-	ExitNotRun   = 126 // the command could not be executed
-	ExitNotFound = 127 // there is no such command
+	exitOK       = 0
+	exitFailure  = 1   // it did not work: the error says why
+	exitUsage    = 2   // the command line was wrong
+	exitFindings = 3   // check: something is not as it should be
+	exitNotRun   = 126 // the command could not be executed
+	exitNotFound = 127 // there is no such command
 )

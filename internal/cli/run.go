@@ -108,16 +108,16 @@ func runError(status int, err error) error {
 		hint = advised.Hint
 	}
 	switch {
-	case err == nil && status == ExitOK:
+	case err == nil && status == exitOK:
 		return nil
 	case err == nil:
 		return &failure{err: errors.New(""), status: status}
 	case errors.Is(err, run.ErrNotFound):
-		return &failure{err: err, status: ExitNotFound}
+		return &failure{err: err, status: exitNotFound}
 	case errors.Is(err, run.ErrNotRun):
-		return &failure{err: err, status: ExitNotRun}
+		return &failure{err: err, status: exitNotRun}
 	}
-	return &failure{err: err, status: ExitFailure, hint: hint}
+	return &failure{err: err, status: exitFailure, hint: hint}
 }
 
 // mountFlag adds to the mounts; all its kinds share one list, which keeps their order.

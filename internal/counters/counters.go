@@ -29,8 +29,8 @@ const (
 	System        = "system"
 )
 
-// Reasons are all of them.
-var Reasons = []string{Configuration, Target, Process, Internal, System}
+// reasons are all of them.
+var reasons = []string{Configuration, Target, Process, Internal, System}
 
 // Values are the counts.
 type Values struct {
@@ -63,7 +63,7 @@ func begun(v Values) Values {
 	if v.Refusals == nil {
 		v.Refusals = map[string]uint64{}
 	}
-	for _, reason := range Reasons {
+	for _, reason := range reasons {
 		v.Refusals[reason] += 0 // an alert sees a count grow, and not that one appears
 	}
 	if len(v.Buckets) != len(Bounds)+1 {

@@ -121,7 +121,7 @@ func TestFiftyLoginsOfFiftyUsersHaveFiftyInstances(t *testing.T) {
 			t.Errorf("%s is given to two", f.Name())
 		}
 		seen[identity(t, f)] = true
-		if uid, ok := MarkedFor(mountfd.Mark(f)); !ok || uid != owners[i].UID {
+		if uid, ok := markedFor(mountfd.Mark(f)); !ok || uid != owners[i].UID {
 			t.Errorf("%s is marked for %d (%v), not for %d", f.Name(), uid, ok, owners[i].UID)
 		}
 	}

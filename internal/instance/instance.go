@@ -100,9 +100,9 @@ func (o Owner) mark() string {
 	return strconv.FormatUint(uint64(o.UID), 10) + " " + state.Random() + state.Random()
 }
 
-// MarkedFor says whose instance a mark is on; it is [NoUID] for one that several users
+// markedFor says whose instance a mark is on; it is [NoUID] for one that several users
 // share.
-func MarkedFor(mark string) (uid uint32, ok bool) {
+func markedFor(mark string) (uid uint32, ok bool) {
 	number, _, _ := strings.Cut(mark, " ")
 	if number == sharedUser {
 		return NoUID, true

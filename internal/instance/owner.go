@@ -20,7 +20,7 @@ func (s *Store) OwnerOf(tree mountfd.Tree, place *os.File, target Target, config
 	if tree.Trust(place) != nil {
 		return 0, false
 	}
-	if uid, found = MarkedFor(mountfd.Mark(place)); found {
+	if uid, found = markedFor(mountfd.Mark(place)); found {
 		return uid, true
 	}
 	return s.unmarkedOwner(tree, place, target, configured)
@@ -93,7 +93,7 @@ func ownerOfTmpfs(tree mountfd.Tree, path string) uint32 {
 		return NoUID // a user's own file system covers it
 	}
 	defer place.Close()
-	if uid, marked := MarkedFor(mountfd.Mark(place)); marked {
+	if uid, marked := markedFor(mountfd.Mark(place)); marked {
 		return uid
 	}
 	return NoUID

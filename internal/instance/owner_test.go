@@ -44,14 +44,14 @@ func TestForWhomAMarkIs(t *testing.T) {
 		"1000 0123456789abcdef": 1000, "0 x": 0, "4294967295 x": 4294967295, "1000": 1000,
 		"": -1, " ": -1, " 1000": -1, "alice x": -1, "-1 x": -1, "+1 x": -1, "4294967296 x": -1, "1000x": -1, "1e3 x": -1, "1000\n x": -1,
 	} {
-		uid, ok := MarkedFor(mark)
+		uid, ok := markedFor(mark)
 		if ok != (want >= 0) || ok && int64(uid) != want {
 			t.Errorf("%q: %d, %v; want %d", mark, uid, ok, want)
 		}
 	}
 	for _, owner := range []Owner{alice, {UID: 0}, {UID: 1<<32 - 1, User: "x"}, {UID: 1000, Session: "1000/1-2-3"}} {
 		mark, another := owner.mark(), owner.mark()
-		if uid, ok := MarkedFor(mark); !ok || uid != owner.UID || mark == another {
+		if uid, ok := markedFor(mark); !ok || uid != owner.UID || mark == another {
 			t.Errorf("%+v: %d, %v; %q, %q", owner, uid, ok, mark, another)
 		}
 	}

@@ -203,7 +203,7 @@ func TestARecordedTmpfsOfSomebodyElse(t *testing.T) {
 		must(t, os.RemoveAll("/run/gotmpns/tmpfs"))
 		must(t, newTmpfs(t, store, target, c.made).Close())
 		mark, err := store.TmpfsMark(dir, c.asks)
-		if uid, ok := MarkedFor(mark); err != nil || (mark != "") != c.found || c.found && (!ok || uid != c.asks.UID) {
+		if uid, ok := markedFor(mark); err != nil || (mark != "") != c.found || c.found && (!ok || uid != c.asks.UID) {
 			t.Errorf("%s: %q, %v", c.name, mark, err)
 		}
 	}

@@ -90,9 +90,6 @@ type Instance struct {
 	Usage   instance.Usage
 }
 
-// TmpfsSource is the first column of /proc/mounts for a tmpfs of ours.
-const TmpfsSource = instance.TmpfsSource
-
 // Want says how much of an inventory is needed. The zero value has every user, and does
 // not look into their directories.
 type Want struct {
@@ -367,7 +364,7 @@ func (t *taker) place(thread string, table mounts.Table, target string) Place {
 		p.Host, p.Reach = host, host
 	}
 	switch {
-	case m.FSType == "tmpfs" && m.Source == TmpfsSource && m.Root == "/":
+	case m.FSType == "tmpfs" && m.Source == instance.TmpfsSource && m.Root == "/":
 		p.Kind, p.device = Tmpfs, fmt.Sprintf("%d:%d", m.Major, m.Minor)
 	case t.directory[p.Host]:
 		p.Kind = Directory

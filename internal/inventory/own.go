@@ -118,7 +118,7 @@ func began(pid int) time.Time {
 // isOwn recognises an instance of ours by what is mounted: there is no record
 // that a plain user could read.
 func isOwn(m *mountinfo.Info, uid uint32, p policy.Policy) bool {
-	if m.FSType == "tmpfs" && m.Source == TmpfsSource && m.Root == "/" {
+	if m.FSType == "tmpfs" && m.Source == instance.TmpfsSource && m.Root == "/" {
 		return true
 	}
 	directory, name := path.Split(m.Root)
@@ -135,7 +135,7 @@ func isOwn(m *mountinfo.Info, uid uint32, p policy.Policy) bool {
 
 func ownPlace(s Session, m *mountinfo.Info, host mounts.Table) Place {
 	p := Place{Target: m.Mountpoint, Kind: Directory, Reach: s.Proc + "/root" + m.Mountpoint}
-	if m.FSType == "tmpfs" && m.Source == TmpfsSource {
+	if m.FSType == "tmpfs" && m.Source == instance.TmpfsSource {
 		p.Kind = Tmpfs
 	}
 	p.Host, _ = s.table.Same(m.Mountpoint, host)

@@ -21,8 +21,8 @@ import (
 // vendor's file.
 var Dirs = []string{"/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"}
 
-// Other is the service whose stack PAM runs where a service has no lines of a type.
-const Other = "other"
+// otherService is the service whose stack PAM runs where a service has no lines of a type.
+const otherService = "other"
 
 // deepest is the deepest inclusion; libpam has a limit as well.
 const deepest = 16
@@ -127,12 +127,12 @@ func (s Stacks) Lines() []Line {
 // Sessions returns the session lines of a service in the order in which PAM calls
 // them, with included files in place. A line with the control "substack" stands
 // before the lines of its substack, which have a higher level. A service without
-// session lines has those of [Other].
+// session lines has those of [otherService].
 func (s Stacks) Sessions(service string) []Line {
 	if lines := s.expand(service, 0, deepest); len(lines) > 0 {
 		return lines
 	}
-	return s.expand(Other, 0, deepest)
+	return s.expand(otherService, 0, deepest)
 }
 
 func (s Stacks) expand(name string, level, depth int) []Line {

@@ -36,13 +36,13 @@ func TestLinesAreReadAsLibpamReadsThem(t *testing.T) {
 
 func TestIncludesStandInPlaceAndEndlessOnesEnd(t *testing.T) {
 	s := stacks(map[string]string{
-		"a":   "session required pam_1.so\n@include b\nsession include c\nauth include b\nsession required pam_4.so\n",
-		"b":   "session required pam_2.so\nauth required pam_0.so\n",
-		"c":   "session required pam_3.so\n",
-		"d":   "@include d\n",
-		"e":   "session substack c\nsession required pam_4.so\n",
-		"f":   "auth required pam_0.so\n",
-		Other: "session required pam_deny.so\n",
+		"a":          "session required pam_1.so\n@include b\nsession include c\nauth include b\nsession required pam_4.so\n",
+		"b":          "session required pam_2.so\nauth required pam_0.so\n",
+		"c":          "session required pam_3.so\n",
+		"d":          "@include d\n",
+		"e":          "session substack c\nsession required pam_4.so\n",
+		"f":          "auth required pam_0.so\n",
+		otherService: "session required pam_deny.so\n",
 	})
 	for service, want := range map[string]string{
 		"a": "pam_1.so pam_2.so pam_3.so pam_4.so", "d": "pam_deny.so", "e": "c pam_3.so pam_4.so",

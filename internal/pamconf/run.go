@@ -99,7 +99,7 @@ func (s Stacks) Services() []string {
 	var names []string
 	for _, name := range s.Names() {
 		isFragment := strings.HasPrefix(name, "common-") || strings.HasPrefix(name, "/") || slices.Contains(fragments, name)
-		if isFragment || name == Other || slices.Contains(without, name) || !s.HasSessions(name) {
+		if isFragment || name == otherService || slices.Contains(without, name) || !s.HasSessions(name) {
 			continue
 		}
 		names = append(names, name)

@@ -45,7 +45,7 @@ func line(text string) string {
 		text = text[:most]
 	}
 	// A character cut in two is not printable; a question mark is no longer.
-	return Printable(text)
+	return printable(text)
 }
 
 // Reply answers a request. A status other than Success has no entries but logs.

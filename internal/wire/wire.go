@@ -218,9 +218,9 @@ func take(kind uint16, value []byte, parts ...any) error {
 	return nil
 }
 
-// Printable makes one line of what came from outside: control characters, also
+// printable makes one line of what came from outside: control characters, also
 // those of Unicode's second block, and what is not UTF-8 become question marks.
-func Printable(text string) string {
+func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar || r == '\u2028' || r == '\u2029' {
 			return '?'
