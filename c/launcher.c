@@ -32,8 +32,8 @@
 
 #define LIBRARY "gotmpns-session.so"
 /*
- * While the package is upgraded from 0.1, a login process may have the module of
- * before and this launcher: the package keeps the library of before for these.
+ * While the package is upgraded from 0.1, a login process may have the old
+ * module and this launcher: the package keeps the old library for these.
  */
 #define OLD_LIBRARY "gotmpns-session-1.so"
 #define OLD_VERSION 1
@@ -246,8 +246,8 @@ static void end_if_hung_up(int signal)
 
 /*
  * From now on this process ends with the login process, or when that closes the
- * socket, whatever the session library is doing.  The Go runtime leaves SIGIO
- * alone, and wants every handler on the alternate stack.
+ * socket, whatever the session library is doing.  The Go runtime does not use
+ * SIGIO, and wants every handler on the alternate stack.
  */
 static bool end_with_caller(void)
 {
@@ -333,7 +333,7 @@ int main(void)
 	old = asked_version() == OLD_VERSION;
 	if (!become_root())
 		refuse("the worker cannot become root; is the login process missing capabilities?");
-	if (!old) /* the module of before is asked for by its child */
+	if (!old) /* the old module waits for the process that it has started */
 		leave_cgroup();
 	set_priority();
 	set_limits();

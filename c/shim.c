@@ -174,7 +174,7 @@ static int ask_one_worker(struct opening *opening, struct worker *worker)
 
 /*
  * An upgrade replaces one file after the other, this module before the worker: in
- * between, the worker of before answers.  The new one is waited for.
+ * between, the old worker answers.  This waits for the new one.
  */
 static int ask_worker(struct opening *opening, struct worker *worker)
 {

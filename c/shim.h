@@ -129,7 +129,7 @@ struct worker {
 
 /*
  * Starts the worker at PATH with one end of a socket as its descriptor 0.  It is
- * no child of this process.  Returns a PAM status: PAM_SUCCESS, PAM_BUF_ERR or
+ * not a child of this process.  Returns a PAM status: PAM_SUCCESS, PAM_BUF_ERR or
  * PAM_SYSTEM_ERR with a reason.
  */
 int worker_start(struct worker *worker, const char *path, struct reason *reason);

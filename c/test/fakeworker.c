@@ -387,7 +387,7 @@ static const struct {
 	{"leaves-a-child", nothing},
 };
 
-/* The test ends it; or the end comes by itself. */
+/* The test ends it, or it ends by itself. */
 static void pause_briefly(void)
 {
 	sigset_t none;

@@ -6,7 +6,7 @@
 //
 //	pool     threads, each bound to the namespace of pid 1, that accept a connection,
 //	         answer it and accept the next; a new one whenever the last free one is taken,
-//	         so that a slow name service holds up nobody else, and no user more than a few
+//	         so that a slow name service delays no other user, and no user takes more than a few
 //	waiting  connections that have sent nothing yet: a stopped client keeps no thread
 //	registry the namespaces of users' sessions, held while a process is in them
 //	watcher  the login process of each session, by pidfd: a session has ended when it
@@ -14,8 +14,8 @@
 //	cleaner  what is due when a user's last session has ended (package cleanup)
 //	journal  what an operator wants to know, as fields
 //
-// Nothing depends on it. A caller that it cannot serve is hung up on, and whoever
-// is hung up on, or finds nobody, asks a worker. So it keeps nothing that is not
+// Nothing depends on it. A login process whose connection it closes, or that finds
+// no broker, asks a worker. So it keeps nothing that is not
 // in /run/gotmpns as well, and may be killed at any moment.
 package broker
 
@@ -39,8 +39,8 @@ import (
 const (
 	// threadsIdle wait for the next connection; more than that end.
 	threadsIdle = 4
-	// threadsAtMost bounds what a name service that is down can tie up. Who finds
-	// all of them busy waits for his patience to end, and asks a worker.
+	// threadsAtMost bounds what a name service that is down can tie up. A login that
+	// finds all of them busy waits for its timeout, and asks a worker.
 	threadsAtMost = 64
 	// perUserAtMost keeps one user's logins from taking all threads.
 	perUserAtMost = 16
@@ -54,7 +54,7 @@ const (
 	// needs.
 	tidyAfter    = 200
 	tidyInterval = 5 * time.Second
-	// shutdownGrace is for those who are being served when the broker is told to stop.
+	// shutdownGrace is for answers that were begun when the broker is stopped.
 	shutdownGrace = 2 * time.Second
 )
 
@@ -126,8 +126,8 @@ func (b *Broker) run(name string, part func() error) {
 	b.failed <- fmt.Errorf("cannot go on without %s: %w", name, part())
 }
 
-// wait lets those finish who are being served. Whoever comes in between is hung up
-// on when the process ends, and asks a worker.
+// wait lets answers that were begun finish. Logins that connect in between lose the
+// connection when the process ends, and ask a worker.
 func (b *Broker) wait() {
 	done := make(chan struct{})
 	go func() { b.serving.Wait(); close(done) }()

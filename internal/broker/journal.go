@@ -34,7 +34,7 @@ const durationsKept = 4096
 //	GOTMPNS_USER, GOTMPNS_UID, GOTMPNS_SERVICE, GOTMPNS_DURATION_USEC, GOTMPNS_REASON
 //	GOTMPNS_LOGINS, GOTMPNS_REFUSALS, GOTMPNS_CLEANUPS, GOTMPNS_HANDED_OVER
 //
-// What a login got is in the login program's own line; here a login is told at the
+// What a login got is in the login program's own line; here a login is logged at the
 // level of debugging, a refusal at that of a notice.
 type journal struct {
 	structured bool
@@ -64,7 +64,7 @@ func (j *journal) send(priority sd.Priority, event, message string, fields map[s
 	for name, value := range fields {
 		vars["GOTMPNS_"+name] = value
 	}
-	_ = sd.Send(message, priority, vars) // nothing depends on what is told
+	_ = sd.Send(message, priority, vars) // nothing depends on the log
 }
 
 func (j *journal) login(r wire.Request, answer *session.Answer, took time.Duration) {

@@ -148,7 +148,7 @@ func milliseconds(d time.Duration) int {
 	return int((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
 }
 
-// end takes away the records of sessions that have ended, which close_session may have
+// end removes the records of sessions that have ended, which close_session may have
 // done already, and lets go of namespaces that nobody is in.
 func (w *watcher) end(home *view.Resident) error {
 	records, err := state.Open(home.Host().Root)
@@ -216,8 +216,8 @@ func (w *watcher) forgetTmpfs(records *state.Dir, uid uint32) {
 	}
 }
 
-// rescan reads the records: it watches sessions that are not watched, and takes away what
-// nobody will.
+// rescan reads the records: it watches sessions that are not watched, and removes those that
+// nothing else would.
 func (w *watcher) rescan(home *view.Resident) error {
 	records, err := state.Open(home.Host().Root)
 	if err != nil {

@@ -242,7 +242,7 @@ func TestWhatIsFound(t *testing.T) {
 		}, Problem, "pam_mount.so"},
 		{"broker-off", "no socket", func(s *System) { s.Broker.Socket = "inactive" }, Notice, "its socket is inactive"},
 		{"broker-failed", "a failed broker", func(s *System) { s.Broker.Service = "failed" }, Problem, "it has failed"},
-		{"broker-old", "a broker of before", func(s *System) { s.Broker.Replaced = true }, Notice, "has been replaced"},
+		{"broker-old", "an old broker", func(s *System) { s.Broker.Replaced = true }, Notice, "has been replaced"},
 		{"broker-restarts", "a broker that ends", func(s *System) { s.Broker.Restarts = 3 }, Notice, "times: 3"},
 		{"", "no broker wanted", func(s *System) {
 			s.Broker.Socket = "inactive"

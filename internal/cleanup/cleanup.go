@@ -88,10 +88,10 @@ type Options struct {
 	Exists func(uid uint32) (bool, error)
 	// Wait is how long to wait for another clean-up at most.
 	Wait time.Duration
-	// Patience is how long the directories of one user may take after that; 0 leaves what
+	// SecondTimeout is how long the directories of one user may take after that; 0 leaves what
 	// there is of them to another pass.
-	Patience time.Duration
-	// Stop ends a pass early, which is no error: the rest is due another time. It is
+	SecondTimeout time.Duration
+	// Stop ends a pass early, without an error: the rest is due another time. It is
 	// asked again and again, on several goroutines; nil means never.
 	Stop func() bool
 }

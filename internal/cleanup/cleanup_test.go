@@ -248,7 +248,7 @@ func TestAnInstanceThatCannotBeGivenBack(t *testing.T) {
 	}
 }
 
-// The rest of a removal is nobody's instance any more, whoever uses it.
+// The rest of a removal is nobody's instance any more, even if a process uses it.
 func TestARestIsNotGivenBack(t *testing.T) {
 	h := newHost(t)
 	h.instance(alice)
@@ -389,7 +389,7 @@ func TestAPassThatIsStopped(t *testing.T) {
 // A user can create files in a directory that is being removed, as fast as they go. All others'
 // directories are removed all the same, and what is left is due again.
 func TestAUserWhoFillsWhatIsRemoved(t *testing.T) {
-	for name, patience := range map[string]time.Duration{"the broker": 0, "the command": 2 * shareOfUser} {
+	for name, second := range map[string]time.Duration{"the broker": 0, "the command": 2 * shareOfUser} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
 			filled, err := os.Open(h.instance(alice))
@@ -397,7 +397,7 @@ func TestAUserWhoFillsWhatIsRemoved(t *testing.T) {
 			defer filled.Close()
 			other := h.instance(bob)
 			c := h.cleaner()
-			c.Patience = patience
+			c.SecondTimeout = second
 			due := h.find(c, Always...)
 			end, number := time.Now().Add(2*time.Minute), atomic.Int64{}
 			c.Stop = func() bool { // it is asked before each name
@@ -409,14 +409,14 @@ func TestAUserWhoFillsWhatIsRemoved(t *testing.T) {
 			}
 			removed, err := c.Remove(due)
 			h.want(removed, other)
-			if (err != nil) != (patience > 0) || !c.Left() {
+			if (err != nil) != (second > 0) || !c.Left() {
 				t.Errorf("the error is %v, left over: %v", err, c.Left())
 			}
 			if time.Now().After(end) {
 				t.Error("it took all the time that there was")
 			}
 			c.Stop = never
-			c.Patience = 0
+			c.SecondTimeout = 0
 			for again := 0; again == 0; { // one pass may be too short for all of it
 				again = len(h.remove(c, h.find(c, Unfinished)))
 				if time.Now().After(end) {

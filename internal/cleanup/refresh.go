@@ -20,7 +20,7 @@ import (
 //
 // systemd-tmpfiles(8) spares a socket whose path is in /proc/net/unix, however old
 // it is. That is the path which the program has bound, such as /tmp/tmux-1000/default;
-// the cleaner comes by the base and sees another one. So it goes by age alone, and a
+// the cleaner reaches it through the base and sees another one. So it goes by age alone, and a
 // tmux that nobody looks at for ten days would lose its socket.
 //
 // It spares mount points, too. Where a user has mounted something in an instance, such

@@ -17,17 +17,17 @@ const (
 	// each level costs a descriptor and a stack frame.
 	deepest = 32
 	atOnce  = 1024 // names read in one go
-	// What cannot be removed is told, but not all of a million.
+	// What cannot be removed is reported, but not a million names.
 	tellAtMost = 5
 )
 
-// errStopped says that a removal was told to stop; it goes on another time.
+// errStopped says that a removal was stopped; the next pass continues it.
 var errStopped = errors.New("stopped before all was removed")
 
 // removeTree removes the directory parent/name and all that is in it, by
 // descriptor: it follows no symbolic link and enters no mount, so it cannot leave
-// the tree, whoever moves things about in it meanwhile. What cannot be removed (an
-// immutable file, a mount point) stays, and is told. When stop says so, it ends
+// the tree, even if a user moves things in it at the same time. What cannot be removed (an
+// immutable file, a mount point) stays, and is reported. When stop says so, it ends
 // early with an error that is errStopped.
 func removeTree(parent *os.File, name string, stop func() bool) error {
 	top, err := openBelow(parent, name)
@@ -92,7 +92,7 @@ func (r *remover) pass(dir *os.File, depth int) (removed int) {
 	}
 }
 
-// remove takes one name away, with all that is below it.
+// remove removes one name, with all that is below it.
 func (r *remover) remove(dir *os.File, name string, depth int) bool {
 	err := unix.Unlinkat(int(dir.Fd()), name, 0)
 	if errors.Is(err, unix.EISDIR) {
@@ -123,7 +123,7 @@ func (r *remover) removeDirectory(dir *os.File, name string, depth int) error {
 		if err := rmdir(); !errors.Is(err, unix.ENOTEMPTY) {
 			return err
 		}
-		return unix.ENOENT // told already, or not to be told
+		return unix.ENOENT // already reported, or not worth a report
 	}
 	return rmdir()
 }

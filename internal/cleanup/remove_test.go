@@ -122,7 +122,7 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
-// It ends early when it is told to, and the next time goes on.
+// It ends early when it is stopped, and the next pass continues.
 func TestItCanBeStopped(t *testing.T) {
 	parent, dir := tree(t)
 	steps := 0
@@ -172,7 +172,7 @@ func TestRenamesUnderWay(t *testing.T) {
 	}
 }
 
-// A mount inside stays as it is, and so does an immutable file: both are told.
+// A mount inside stays as it is, and so does an immutable file: both are reported.
 func TestWhatCannotBeRemovedIsTold(t *testing.T) {
 	if os.Getenv("GOTMPNS_DISPOSABLE") != "1" {
 		t.Skip("needs the disposable root: run make test")

@@ -47,10 +47,10 @@ func (c *Cleaner) Remove(due []Due) (removed []Due, err error) {
 		}
 	}
 	removed, c.left, one = c.removeEach(unused, shareOfUser)
-	if c.Patience == 0 {
+	if c.SecondTimeout == 0 {
 		return removed, errors.Join(err, one)
 	}
-	more, left, last := c.removeEach(c.left, c.Patience)
+	more, left, last := c.removeEach(c.left, c.SecondTimeout)
 	c.left = left
 	return append(removed, more...), errors.Join(err, one, last, c.tooLong())
 }
@@ -86,13 +86,13 @@ func (d Due) whose() any {
 	return d.UID
 }
 
-// tooLong is the error for what was not removed in spite of all patience.
+// tooLong is the error for what was not removed within the second timeout either.
 func (c *Cleaner) tooLong() error {
 	if len(c.left) == 0 || c.Stop() {
 		return nil
 	}
 	first := c.left[0]
-	return fmt.Errorf("cannot remove all of %s within %v; run \"gotmpns clean\" again, or end the program that creates files in it", first.Path, c.Patience)
+	return fmt.Errorf("cannot remove all of %s within %v; run \"gotmpns clean\" again, or end the program that creates files in it", first.Path, c.SecondTimeout)
 }
 
 // Left says whether directories were left because they took too long: they are due again,

@@ -41,7 +41,7 @@ func boundPaths() (map[uint32][]string, error) {
 }
 
 // listedPaths reads the paths in /proc/net/unix (proc(5)): the eighth column, if
-// there is one that does not begin with @, which is no file. It does not say whose
+// there is one that does not begin with @ (an abstract socket, without a file). It does not say whose
 // they are.
 func listedPaths(table io.Reader) []string {
 	const before = 7

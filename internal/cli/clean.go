@@ -78,8 +78,8 @@ Nothing is removed while its user has a session or any process uses it.`,
 // brokerPass is how long the broker may be cleaning up, and a bit.
 const brokerPass = 70 * time.Second
 
-// patience is how long the directories of one user may take, after those of all others.
-const patience = 2 * time.Minute
+// timeoutForOne is how long the directories of one user may take, after those of all others.
+const timeoutForOne = 2 * time.Minute
 
 func clean(out io.Writer, path string, due []cleanup.Kind, dryRun bool) error {
 	if !isRoot() {
@@ -101,7 +101,7 @@ func clean(out io.Writer, path string, due []cleanup.Kind, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	pass, err := cleanup.New(cleanup.Options{View: v, Records: records, Policy: p, Exists: userExists, Wait: brokerPass, Patience: patience})
+	pass, err := cleanup.New(cleanup.Options{View: v, Records: records, Policy: p, Exists: userExists, Wait: brokerPass, SecondTimeout: timeoutForOne})
 	if err != nil {
 		return err
 	}

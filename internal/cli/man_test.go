@@ -38,7 +38,7 @@ func TestTheManualHasEverySubcommandAndOptionAndNoOther(t *testing.T) {
 	}
 	for heading := range page {
 		if heading != "" && strings.ToUpper(heading) != heading {
-			t.Errorf("gotmpns(1) has %q, which is no subcommand", heading)
+			t.Errorf("gotmpns(1) has %q, which is not a subcommand", heading)
 		}
 	}
 }

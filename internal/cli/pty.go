@@ -90,7 +90,7 @@ func peer(master int) (int, error) {
 	return int(fd), nil
 }
 
-// giveTo puts the slave in the place of each of our descriptors that is a terminal,
+// giveTo puts the slave instead of each of our descriptors that is a terminal,
 // and makes it the controlling terminal of the command.
 func (p *pty) giveTo(cmd *exec.Cmd) {
 	if isTerminal(0) {

@@ -173,8 +173,8 @@ func readBind(m *run.Mount, value string) error {
 	return nil
 }
 
-// splitAtColons cuts at each colon that no backslash stands before, and takes the
-// backslashes away that stand before a colon or another one.
+// splitAtColons cuts at each colon that no backslash stands before, and removes the
+// backslashes that stand before a colon or another one.
 func splitAtColons(s string) []string {
 	var parts []string
 	var part strings.Builder

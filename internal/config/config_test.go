@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // compareRules lets go-cmp look into rules by what they say.
 var compareRules = cmp.Comparer(func(a, b policy.Rule) bool { return a == b })
 
-// mine is a loader for files of whoever runs the test.
+// mine is a loader for files of the user who runs the test.
 func mine() loader { return loader{owner: uint32(os.Geteuid())} }
 
 func put(t *testing.T, path, text string) string {

@@ -43,7 +43,7 @@ type value struct {
 	table table   // of any kind of table
 }
 
-// kinds says what there is in the place of something else.
+// kinds says what was found instead of what was expected.
 var kinds = map[unstable.Kind]string{
 	unstable.String: "a string", unstable.Bool: "a boolean", unstable.Integer: "a number", unstable.Float: "a fraction",
 	unstable.Array: "a list", unstable.InlineTable: "a table", unstable.Table: "a table", unstable.ArrayTable: "a table",

@@ -149,7 +149,7 @@ func (j Job) copyLink(from, to *os.File, name string, st unix.Stat_t) error {
 	return unix.Fchownat(int(to.Fd()), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// finish gives a copy its owner and then its mode, of which a change of owner takes away
+// finish gives a copy its owner and then its mode, from which a change of owner removes
 // what would give root's rights to the user.
 func (j Job) finish(made *os.File, st unix.Stat_t) error {
 	uid, gid := j.owner(st)

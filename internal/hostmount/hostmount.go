@@ -4,9 +4,9 @@
 // A mount can be cut off from the host alone, a directory cannot: then the mount that
 // carries it has to become a slave in sessions, and what a session mounts anywhere on
 // that is not seen by the host. So the target is bound onto itself, once, on the host.
-// What was mounted below it comes along.
+// What was mounted below it stays below it.
 //
-// Each bind is recorded before it is made, by whoever is first; so it can be undone when
+// Each bind is recorded before it is made, by the first login; so it can be undone when
 // the module is removed, and two logins do not make two.
 package hostmount
 

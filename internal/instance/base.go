@@ -146,7 +146,7 @@ func (s *Store) recordedBase(target Target) (b base, name, why string) {
 	return b, name, ""
 }
 
-// newBase makes a base in the place of a stale one, or takes the one that another login
+// newBase makes a base instead of a stale one, or takes the one that another login
 // has just made.
 func (s *Store) newBase(target Target, stale string) (base, error) {
 	if err := canHoldBase(target); err != nil {

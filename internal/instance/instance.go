@@ -15,8 +15,8 @@
 // that it is known wherever it is mounted, also when its directory has been removed.
 //
 // Everything is done by descriptor, on the thread that entered the host's view. What
-// a login makes it makes under another name, and renames it into place: whoever
-// comes second takes the first's. Nothing is removed by a login.
+// a login makes it makes under another name, and renames it into place: the
+// second of two logins takes the first's. Nothing is removed by a login.
 package instance
 
 import (
@@ -121,7 +121,7 @@ type Store struct {
 	view   *view.View
 	state  *state.Dir
 	unlock func()
-	busy   error // why there is no lock to be had
+	busy   error // why the lock is not available
 }
 
 // NewStore serves one login.

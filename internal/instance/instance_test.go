@@ -99,7 +99,7 @@ func TestTheInstanceLooksLikeItsTarget(t *testing.T) {
 	}
 }
 
-// foreign are the things that a user could put in the place of ours (CASES 1).
+// foreign are the things that a user could put instead of ours (CASES 1).
 var foreign = map[string]func(path string) error{
 	"a user's directory": func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Chown(p, 1001, 1001)) },
 	"a symbolic link":    func(p string) error { return os.Symlink("/etc", p) },
@@ -268,7 +268,7 @@ func TestRacesWithTheUserNeverLeadOutside(t *testing.T) {
 		}
 		_ = f.Close()
 		store.Close()
-		_ = os.RemoveAll(instance + "/s") // once it is root's, nobody can take it away
+		_ = os.RemoveAll(instance + "/s") // once it is root's, nobody can remove it
 	}
 	if after := lstat(t, outside); after != before || len(list(t, outside)) != 0 {
 		t.Errorf("outside was %s and is %s, with %v", before, after, list(t, outside))

@@ -50,8 +50,8 @@ func (s *Store) unmarkedOwner(tree mountfd.Tree, place *os.File, target Target, 
 	return uid, err == nil && isFile(b.dir, name, info.ID)
 }
 
-// InTable says whose instances a tree has anywhere: [NoUID] for one whose user cannot be
-// told. It goes by the mount table, so that also what something else covers is found.
+// InTable says whose instances a tree has anywhere: [NoUID] for one whose user is not
+// known. It goes by the mount table, so that also what something else covers is found.
 func InTable(tree mountfd.Tree) ([]uint32, error) {
 	table, err := os.Open(tree.Table)
 	if err != nil {

@@ -171,7 +171,7 @@ func (b *Base) Retire(e Entry) (Entry, error) {
 }
 
 // GiveBack returns a retired entry to its owner. Where the owner has another one by
-// now, it stays retired, which is no error.
+// now, it stays retired, without an error.
 func (b *Base) GiveBack(e Entry) error {
 	err := b.rename(e.name, e.before())
 	if err != nil && !errors.Is(err, unix.EEXIST) {

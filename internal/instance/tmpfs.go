@@ -67,7 +67,7 @@ func (s *Store) NewTmpfs(target Target, p policy.Private, owner Owner) (*os.File
 // writableByAll is the permission without which a tmpfs belongs to its user.
 const writableByAll = 0o002
 
-// markRoot: a tmpfs without a mark could not be told from another one, which may
+// markRoot: a tmpfs without a mark could not be distinguished from another one, which may
 // have its device number by then.
 func markRoot(mount *os.File, mark string) (bool, error) {
 	root, err := mountfd.ReadDir(mount, ".")

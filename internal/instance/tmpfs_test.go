@@ -51,7 +51,7 @@ func reusing(t *testing.T, s *Store, target Target, owner Owner, gone mountfd.ID
 		}
 		must(t, mount.Close())
 	}
-	t.Fatalf("the number %#x is not given out again", gone.Device)
+	t.Fatalf("the number %#x is not reused", gone.Device)
 	return nil
 }
 

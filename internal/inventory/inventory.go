@@ -46,7 +46,7 @@ type Session struct {
 	Service   string // of PAM; empty: not known
 	TTY       string
 	RHost     string
-	PID       int // of the login process, or of one's own first process in it
+	PID       int // of the login process, or the caller's own first process in it
 	Since     time.Time
 	Namespace uint64 // that the login process is in, as in /proc/PID/ns/mnt; 0: not to be found out
 	Why       string // why it has a namespace of its own; empty: it is the user's first, or joined one
@@ -373,7 +373,7 @@ func (t *taker) place(thread string, table mounts.Table, target string) Place {
 }
 
 // namespaceOf returns the number of a process's mount namespace, and 0 where
-// that is not to be had.
+// that is not available.
 func namespaceOf(proc string) uint64 {
 	var st unix.Stat_t
 	if unix.Stat(proc+"/ns/mnt", &st) != nil {

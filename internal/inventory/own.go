@@ -18,9 +18,9 @@ import (
 	"gotmpns/internal/proc"
 )
 
-// Own makes an inventory of what a plain user can know: the namespaces of one's
-// own processes, and what of ours is mounted in them. Which PAM service opened a
-// session is not to be found out, nor instances without a process in them.
+// Own makes an inventory of what a plain user can know: the namespaces of
+// their processes, and what of ours is mounted in them. It has neither the PAM service
+// that opened a session, nor instances without a process in them.
 func Own(uid uint32, user string, p policy.Policy) Inventory {
 	inv := Inventory{Partial: true}
 	for _, s := range ownNamespaces(uid) {
@@ -100,7 +100,7 @@ func ownNamespaces(uid uint32) []Session {
 	return sessions
 }
 
-// began says when a process began, and is zero where that is not to be had.
+// began says when a process began, and is zero where that is not known.
 func began(pid int) time.Time {
 	const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture of ours
 	var now unix.Timespec

@@ -50,7 +50,7 @@ func (t Tree) OpenTrusted(name string) (*os.File, error) {
 }
 
 // CanBeReplaced says whether others than root can make something at a path, or put something
-// else in its place; also where that cannot be told.
+// else in its place; also where that cannot be found out.
 func (t Tree) CanBeReplaced(name string) bool {
 	parent, err := t.OpenTrusted(path.Dir(name))
 	if err != nil {

@@ -71,7 +71,7 @@ func fuse(t *testing.T, source, path, lets string, by ...string) *process.Proces
 }
 
 // stop stops the server of a FUSE file system, so that a system call that asks it does
-// not return; the test fails then, instead of waiting for ever.
+// not return; the test fails then, instead of waiting indefinitely.
 func stop(t *testing.T, server *process.Process) {
 	t.Helper()
 	must(t, unix.Kill(-server.PID, unix.SIGSTOP))

@@ -105,7 +105,7 @@ func TestARemovedDirectoryIsNowhere(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	if !IsRemoved(inside.At("/tmp")) || IsRemoved(inside.At("/")) {
-		t.Error("a removed directory is not told from one that is there")
+		t.Error("a removed directory looks like one that is there")
 	}
 }
 

@@ -248,7 +248,7 @@ func (e Entry) has(flag string) bool {
 	return slices.ContainsFunc(e.Flags, func(f Flag) bool { return f.Name == flag })
 }
 
-// inTOML writes a value. Strings are quoted as Go does; where that is no TOML,
+// inTOML writes a value. Strings are quoted as Go does; where that is not TOML,
 // config.Check says so.
 func inTOML(value any) string {
 	switch v := value.(type) {

@@ -14,7 +14,7 @@ import (
 type choice struct {
 	private []policy.Private // to be attached, outer ones first
 	bind    []policy.Bind
-	detach  []string // to be taken away before
+	detach  []string // to be detached before
 	places  map[string]Place
 	policy  policy.Policy
 }

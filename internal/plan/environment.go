@@ -6,7 +6,7 @@ import (
 	"gotmpns/internal/policy"
 )
 
-// temporary are the variables by which programs are told where to put
+// temporary are the variables that say where programs put
 // temporary files; TMPDIR alone is POSIX's.
 var temporary = [...]string{"TMPDIR", "TMP", "TEMP", "TEMPDIR"}
 
@@ -14,8 +14,8 @@ var temporary = [...]string{"TMPDIR", "TMP", "TEMP", "TEMPDIR"}
 // is nothing to lead them back to.
 const fallback = "/tmp"
 
-// environment mends variables that lead away from the private directory, or,
-// as libpam-tmpdir's do, to a directory that is not to be found inside it.
+// environment corrects variables that lead away from the private directory, or,
+// as libpam-tmpdir's do, to a directory that does not exist inside it.
 func environment(mode policy.Environment, f Facts, private []policy.Private) []Setting {
 	isTarget := func(path string) bool {
 		return slices.ContainsFunc(private, func(p policy.Private) bool { return p.Target == path })
@@ -35,7 +35,7 @@ func environment(mode policy.Environment, f Facts, private []policy.Private) []S
 		case astray && !inProcess:
 			settings = append(settings, Setting{Name: name, Unset: true})
 		case astray, inherited:
-			// PAM cannot take away what the login process has in its own
+			// PAM cannot unset what the login process has in its own
 			// environment and passes on, as su without "-" does.
 			settings = append(settings, Setting{Name: name, Value: fallback})
 		}

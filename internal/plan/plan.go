@@ -389,7 +389,7 @@ func (p *Plan) cutOff(c choice) {
 	}
 }
 
-// detach takes away what another user's session, or another rule, has put
+// detach detaches what another user's session, or another rule, has put
 // there. Mounts below one that goes, go with it.
 func (p *Plan) detach(c choice) {
 	for _, target := range c.detach {
@@ -430,7 +430,7 @@ func (p *Plan) attach(c choice, fromCaller bool) {
 	}
 }
 
-// stricter adds options to the flags of a mount, and takes none away.
+// stricter adds options to the flags of a mount, and removes none.
 func stricter(flags string, options policy.Options) string {
 	for _, name := range options.Names() {
 		if !slices.Contains(strings.Split(flags, ","), name) {
@@ -462,8 +462,8 @@ func (p *Plan) share(private policy.Private, place Place) {
 	}
 }
 
-// cwd moves a login process out of a directory that is hidden now, or taken
-// away: from there somebody else's files would stay within reach by "..".
+// cwd moves a login process out of a directory that is hidden now, or
+// detached: from there another user's files would stay within reach by "..".
 func (p *Plan) cwd(f Facts, c choice) {
 	switch hidden := c.hides(f.Cwd.Path); {
 	case hidden != "":

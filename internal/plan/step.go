@@ -72,7 +72,7 @@ type Propagate struct {
 	Peers     bool // then made shared again, in a peer group of the session's own
 }
 
-// Detach takes away the mount on a target.
+// Detach detaches the mount on a target.
 type Detach struct{ Target string }
 
 // Attach puts a mount over a target.

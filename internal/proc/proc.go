@@ -1,6 +1,6 @@
 // Package proc looks at other processes.
 //
-// A pid is given out again, and so are the numbers of namespaces. So a process is
+// A pid is reused, and so are the numbers of namespaces. So a process is
 // opened once, by its directory in /proc, and everything about it is looked up below
 // that: it is about the process that had the pid at that moment, or it fails, for
 // that process has ended (proc(5)). A namespace is compared by what two open

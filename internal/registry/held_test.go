@@ -266,7 +266,7 @@ func TestANamespaceThatIsClosedIsNotHeld(t *testing.T) {
 	}
 }
 
-// Logins, ends and looks of many threads at once, with files in the place of namespaces.
+// Logins, ends and looks of many threads at once, with files instead of namespaces.
 func TestManyThreads(t *testing.T) {
 	dir := t.TempDir()
 	h := NewHeld()

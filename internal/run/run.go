@@ -25,8 +25,8 @@
 // What the command may do: what its caller may. In a user namespace all five
 // sets of capabilities and the securebits are put back to what the caller had, so
 // that the mounts cannot be undone; CAP_SYS_ADMIN stays where the caller asks for
-// it (MayMount), and is worth no more than that user namespace. no_new_privs is left
-// alone: with CAP_SYS_ADMIN the command is to run as if it ran alone, sudo among
+// it (MayMount), and is worth no more than that user namespace. no_new_privs is not
+// set: with CAP_SYS_ADMIN the command is to run as if it ran alone, sudo among
 // others; and in a user namespace there is nothing to gain, because the kernel
 // ignores setuid programs and file capabilities of owners that are not mapped
 // (user_namespaces(7)), root first of all.

@@ -134,7 +134,7 @@ func (s setter) mount(m Mount, source *os.File) error {
 	return mountfd.Attach(source, target)
 }
 
-// target opens the place to mount on, and sees to it that this can be done.
+// target opens the place to mount on, and ensures that this can be done.
 func (s setter) target(m Mount, source *os.File) (*os.File, error) {
 	kind := uint32(unix.S_IFDIR)
 	if source != nil {

@@ -62,7 +62,7 @@ func continueSetUp(args []string) error {
 		}
 	}
 	if s.request.PID {
-		// Executed anew, so that no thread of pid 1 keeps what this one gave up.
+		// Executed again, so that no thread of pid 1 keeps what this one gave up.
 		err := syscall.Exec(self, append([]string{selfName, initStage}, s.request.Command...), os.Environ())
 		return os.NewSyscallError("cannot become pid 1: execve", err)
 	}

@@ -62,7 +62,7 @@ func byTerminal(s os.Signal) bool {
 }
 
 // waitFor waits for the end of a child; where that stops itself, as a shell's
-// "suspend" does, we stop with it, for whoever watches us.
+// "suspend" does, we stop with it, for the shell that watches us.
 func waitFor(pid, pidfd int) (int, error) {
 	for {
 		var status unix.WaitStatus

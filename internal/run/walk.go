@@ -136,7 +136,7 @@ func (w walker) readLink(dir, link *os.File, path string) (to string, isLink boo
 	return string(buffer[:n]), true, nil
 }
 
-// mayFollow allows links of the caller and of root. Where root cannot be told from
+// mayFollow allows links of the caller and of root. Where root cannot be distinguished from
 // others, it allows those that lie where not everybody can have put them.
 func (w walker) mayFollow(link, dir mountfd.Info) bool {
 	switch {

@@ -42,7 +42,7 @@ func (f FS) classOfDirectories() (uint16, error) {
 }
 
 // Member returns the label of the directory that a process in the context login sees
-// in the place of a directory with the label target.
+// instead of a directory with the label target.
 func (f FS) Member(login, target string) (string, error) {
 	class, err := f.classOfDirectories()
 	if err != nil {
@@ -50,7 +50,7 @@ func (f FS) Member(login, target string) (string, error) {
 	}
 	answer, err := f.transact(f.dir+"/member", fmt.Sprintf("%s %s %d", login, target, class))
 	if err != nil {
-		return "", fmt.Errorf("cannot compute the SELinux label of a directory for %s in the place of %s: %w", login, target, err)
+		return "", fmt.Errorf("cannot compute the SELinux label of a directory for %s instead of %s: %w", login, target, err)
 	}
 	return strings.TrimRight(answer, "\x00\n"), nil
 }

@@ -49,7 +49,7 @@ func (o *observer) isAnothers() bool {
 func (o *observer) lookAtTable() {
 	owners, err := instance.InTable(o.view.Caller)
 	if err != nil {
-		owners = []uint32{instance.NoUID} // it cannot be told, so it may be anybody's
+		owners = []uint32{instance.NoUID} // not known, so it may be anybody's
 	}
 	for _, uid := range owners {
 		if uid != o.uid {
@@ -82,7 +82,7 @@ func (l *login) holds() string {
 }
 
 // lookAtCwd finds out where the login process is, without asking a user's own file
-// system: root may not enter that, or would wait for ever.
+// system: root may not enter that, or would wait indefinitely.
 func (o *observer) lookAtCwd() {
 	cwd, err := o.view.Cwd()
 	if err != nil {

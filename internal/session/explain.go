@@ -116,7 +116,7 @@ func explain(request wire.Request, p policy.Policy, mistakes error) (Explanation
 	if err != nil {
 		return Explanation{}, err
 	}
-	// sshd and cron are not in anybody's session, whoever asks.
+	// sshd and cron are not in anybody's session, even if the command is.
 	v.Caller, v.InHost = v.Host, true
 	l := login{host: Worker(), view: v, request: request, answer: &Answer{}}
 	l.answer.keep(v)

@@ -69,7 +69,7 @@ func (l *login) observe(facts *plan.Facts) error {
 	o.observeOthers(l.config)
 	o.lookAtCwd()
 	facts.Places, facts.Cwd = o.facts(), o.cwdFacts
-	// Where it cannot be told, later mounts might be missed.
+	// Where it is not known, later mounts might be missed.
 	facts.HostShared, _ = l.view.Host.IsShared(l.view.Host.Root)
 	facts.Origin = l.origin()
 	facts.Holds = l.holds()
@@ -233,7 +233,7 @@ func (o *observer) lookAtCaller(pl *place, target, base string) error {
 	return o.uncover(pl, target)
 }
 
-// uncover is for a caller whose view is the only one to be had: the host's view of the
+// uncover is for a caller whose view is the only one available: the host's view of the
 // target is then what lies below the instance.
 func (o *observer) uncover(pl *place, target string) (err error) {
 	if _, err := o.view.Uncover(target); err != nil {

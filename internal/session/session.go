@@ -7,7 +7,7 @@
 // thread, does it all.
 //
 // A worker answers one request and ends; a broker answers many, and differs in its
-// [Host] alone: where it looks from, how it comes by the configuration, and how it knows
+// [Host] alone: where it looks from, how it gets the configuration, and how it knows
 // the namespaces of a user's other sessions.
 package session
 
@@ -93,7 +93,7 @@ func (a *Answer) Revoke() {
 }
 
 // Settle closes what was opened for the answer and is not part of it. It comes before the
-// answer is sent: whoever has it may unmount something the next moment.
+// answer is sent: the program that gets it may unmount something the next moment.
 func (a *Answer) Settle() {
 	a.close(func(c io.Closer) bool {
 		file, ok := c.(*os.File)
@@ -287,7 +287,7 @@ func (l *login) reply(p plan.Plan, join *wire.Join) error {
 	return nil
 }
 
-// notice is what the user is told at their first private login since the last reboot.
+// notice is what the user sees at their first private login since the last reboot.
 func (l *login) notice(p plan.Plan) string {
 	if !l.policy.Notify || len(p.Targets) == 0 {
 		return ""

@@ -75,7 +75,7 @@ func TestABaseThatCannotBeRecorded(t *testing.T) {
 	}
 }
 
-// A base that no longer fits has one successor, whoever finds out, and when.
+// A base that no longer fits has one successor, whichever login finds out, and when.
 func TestFiftyLoginsAgreeOnTheSuccessorOfABase(t *testing.T) {
 	d, path := open(t)
 	for round := range 20 {

@@ -53,7 +53,7 @@ func (d *Dir) Bases() map[string]string {
 	return bases
 }
 
-// SetBase records a base of target in the place of one that no longer fits (empty: there
+// SetBase records a base of target instead of one that no longer fits (empty: there
 // is none) and returns the one that is used from now on: where another login has
 // recorded one in between, that is it.
 func (d *Dir) SetBase(target, stale, name string) (string, error) {
@@ -113,7 +113,7 @@ func (d *Dir) Targets() []string {
 }
 
 // Tmpfs is the tmpfs that a user's sessions share for a target. It bears the mark
-// while it is mounted somewhere; its device number is given out again.
+// while it is mounted somewhere; its device number is reused.
 type Tmpfs struct {
 	Target string
 	UID    uint32
@@ -145,7 +145,7 @@ func (d *Dir) SetTmpfs(t Tmpfs) error {
 	})
 }
 
-// ForgetTmpfs takes away the records of a user's tmpfs, which have gone with the
+// ForgetTmpfs removes the records of a user's tmpfs, which have gone with the
 // user's last namespace.
 func (d *Dir) ForgetTmpfs(uid uint32) {
 	directory := "tmpfs/" + uidName(uid)
@@ -175,5 +175,5 @@ func (d *Dir) MountPoints() []string {
 	return targets
 }
 
-// ForgetMountPoint takes the record away when the mount has gone.
+// ForgetMountPoint removes the record when the mount has gone.
 func (d *Dir) ForgetMountPoint(target string) { d.remove("mountpoints", key(target)) }

@@ -12,7 +12,7 @@ import (
 	"gotmpns/test/process"
 )
 
-// holders hold the lock of alice, each in another way, until they are told to let go.
+// holders hold the lock of alice, each in another way, until they have to release it.
 var holders = map[string]func(t *testing.T, path string) (release func()){
 	"another login": func(t *testing.T, path string) func() {
 		unlock, err := another(t, path).LockUser(alice, 0)

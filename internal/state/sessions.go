@@ -18,7 +18,7 @@ import (
 // Session is one open session. Its name is that of its file below sessions/, a
 // legal value on the wire, and says whose it is and which process opened it:
 // UID/PID-START-RANDOM, a pid and the moment at which that process began, so that a
-// later process of the same pid is told apart.
+// later process of the same pid is another one.
 type Session struct {
 	Name    string
 	UID     uint32
@@ -113,7 +113,7 @@ func (c *Claim) Close() error {
 	return unix.Close(fd)
 }
 
-// RemoveSession takes a record away: of a session that has ended, or of a claim that
+// RemoveSession removes a record: of a session that has ended, or of a claim that
 // came to nothing.
 func (d *Dir) RemoveSession(name string) { d.remove("sessions", name) }
 
@@ -276,7 +276,7 @@ func (d *Dir) sweepUnfinished(directory string) {
 const pruneAbove = 128
 
 // Prune removes a user's records of sessions that have ended, where there are very many:
-// whoever kills login programs (a user can kill a setuid one) leaves a record with each, and
+// a user who kills login programs (setuid ones, too) leaves a record with each, and
 // every login of that user reads them all. It is for a login where no broker does it.
 func (d *Dir) Prune(uid uint32) {
 	recorded := d.named(uidName(uid))

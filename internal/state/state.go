@@ -12,10 +12,10 @@
 // What a login asks for is found by its user: no login reads the records of others.
 // A record is a few lines of KEY="VALUE". What it says about files is verified
 // against the files each time; a record that is missing, unreadable or untrue costs
-// a fresh directory, never somebody else's.
+// a fresh directory, never another user's.
 //
 // One thing outlasts a reboot: /var/lib/gotmpns/bases/TARGET names a target that has had a
-// base, so that the base of before is found on any file system.
+// base, so that the previous base is found on any file system.
 //
 // Nothing here is a lock between users, and the lock of one user has a deadline.
 package state

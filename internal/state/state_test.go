@@ -213,7 +213,7 @@ func TestAStateDirectoryOfOthersIsRefused(t *testing.T) {
 	}
 }
 
-// moved puts something in the place of path that could stand for it.
+// moved replaces path by something that could stand for it.
 func moved(path string, put func(old, path string) error) error {
 	if err := os.Rename(path, path+".moved"); err != nil {
 		return err

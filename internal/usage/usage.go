@@ -51,7 +51,7 @@ type Use struct {
 func (u Use) Any() bool { return u.PID != 0 }
 
 // Known says whose mount namespace one is, by its number, if the caller holds it open
-// at that moment: numbers are given out again. It is called on another goroutine than
+// at that moment: numbers are reused. It is called on another goroutine than
 // the caller's.
 type Known func(number uint64) (uid uint32, ok bool)
 

@@ -405,7 +405,7 @@ func TestAFileSystemThatDoesNotAnswer(t *testing.T) {
 	f.want("1000")
 }
 
-// On a user's FUSE, root may not even ask. That is no reason to know nothing.
+// On a user's FUSE, root may not even ask. The search still knows the rest.
 func TestAFileSystemThatRootMayNotEnter(t *testing.T) {
 	f := newField(t)
 	mountpoint, _ := f.bindfs(1000)

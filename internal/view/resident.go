@@ -13,7 +13,7 @@ import (
 )
 
 // ErrElsewhere says that a process has another root directory, pid namespace or
-// user namespace than the host: its view is not to be had from here.
+// user namespace than the host: its view is not available from here.
 var ErrElsewhere = errors.New("the process has another root directory, pid or user namespace than the host")
 
 // Resident is the host's view of a thread that stays: it serves one login

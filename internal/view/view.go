@@ -203,7 +203,7 @@ func enter(ns *os.File) error {
 }
 
 // checkProc makes sure that /proc shows this process: without it no process
-// can be told from another.
+// can be distinguished from another.
 func checkProc() error {
 	self, err := os.Readlink("/proc/self")
 	switch {

@@ -268,7 +268,7 @@ func TestTheNewNamespaceIsACopyWithWhatWasBuilt(t *testing.T) {
 			}
 			n, err := create(func(tree mountfd.Tree) error {
 				if !has(t, tree, target, name) {
-					t.Errorf("%s: it is no copy", from)
+					t.Errorf("%s: it is not a copy", from)
 				}
 				return attach(tree, target)
 			})

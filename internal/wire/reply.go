@@ -17,7 +17,7 @@ type Summary struct{ Text string }
 // Record names the session's file in the state directory, for close_session.
 type Record struct{ Name string }
 
-// Env is for pam_putenv(3): NAME=VALUE sets, NAME alone takes away.
+// Env is for pam_putenv(3): NAME=VALUE sets, NAME alone unsets.
 type Env struct{ Text string }
 
 // Tell is a line for the user, once the session is open.

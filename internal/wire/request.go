@@ -108,7 +108,7 @@ func takeVariable(kind uint16, value []byte, to *[]Variable) error {
 	return malformed("entry type %d is no NAME=VALUE", kind)
 }
 
-// Encode writes a request, as the shim does; for tests, and for whoever asks
+// Encode writes a request, as the shim does; for tests, and for programs that ask
 // without a shim.
 func (r Request) Encode() ([]byte, error) {
 	e := newEncoder()

@@ -159,7 +159,7 @@ func TestInstallAndUninstall(t *testing.T) {
 	}
 }
 
-// The Go parts are compared by test/package/same, for they take a minute.
+// The Go parts are compared by test/package/same, because they take a minute.
 func TestTheCPartsAreTheSameBytesInTwoDirectories(t *testing.T) {
 	open(t, "pam_gotmpns.so")
 	var built [2][]byte

@@ -1,38 +1,27 @@
 package artifacts
 
 import (
-	"go/ast"
 	"go/parser"
 	"go/token"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
+
+	"gotmpns/test/prose"
 )
 
-// stilted returns the words of docs/style.md that are not to come back, each as a
-// pattern that finds it across line ends.
-func stilted(t *testing.T) map[string]*regexp.Regexp {
+// stilted returns the words of docs/style.md that are not to come back.
+func stilted(t *testing.T) []prose.Phrase {
 	t.Helper()
-	_, table, found := strings.Cut(text(t, "docs/style.md"), "| not | but |")
-	if !found {
-		t.Fatal("docs/style.md has no table of words")
+	phrases, err := prose.ReadPhrases(text(t, "docs/style.md"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	patterns := map[string]*regexp.Regexp{}
-	for _, phrase := range all(table, "(?m)^\\| `([^`]+)` \\|") {
-		pattern := strings.ReplaceAll(regexp.QuoteMeta(phrase), " … ", `( \S+){1,3} `)
-		pattern = strings.ReplaceAll(pattern, " ", `[\s#*"]+`)
-		patterns[phrase] = regexp.MustCompile(`(?i)\b` + pattern + `\b`)
+	if len(phrases) < 30 {
+		t.Fatalf("docs/style.md has only %d words", len(phrases))
 	}
-	if len(patterns) < 30 {
-		t.Fatalf("docs/style.md has only %d words", len(patterns))
-	}
-	return patterns
+	return phrases
 }
-
-// comparative follows "it is no" in a sentence that is fine: "it is no longer needed".
-var comparative = regexp.MustCompile(`^\s+(longer|more|less)\b`)
 
 // isProse says that a file is written for users or maintainers.
 func isProse(name string) bool {
@@ -47,35 +36,23 @@ func isProse(name string) bool {
 	return strings.HasSuffix(name, ".md")
 }
 
-// textsOfTheCommand returns the strings in the sources of the command: its help, its
-// errors and what it prints.
-func textsOfTheCommand(t *testing.T) map[string]string {
+// isSource says that the comments and strings in a file are checked. Tests of words have
+// the words.
+func isSource(name string) bool {
+	return isCode(name) && name != "test/artifacts/language_test.go" && !strings.HasPrefix(name, "test/measure/")
+}
+
+// textsIn returns the texts of a source file.
+func textsIn(t *testing.T, name, content string) string {
 	t.Helper()
-	files, err := filepath.Glob("../../internal/cli/*.go")
-	if err != nil || files == nil {
-		t.Fatalf("no sources of the command: %v", err)
+	if filepath.Ext(name) != ".go" {
+		return prose.CommentsOfC(content)
 	}
-	texts := map[string]string{}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		syntax, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var strs []string
-		ast.Inspect(syntax, func(node ast.Node) bool {
-			if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
-				if s, err := strconv.Unquote(literal.Value); err == nil {
-					strs = append(strs, s)
-				}
-			}
-			return true
-		})
-		texts[strings.TrimPrefix(file, "../../")] = strings.Join(strs, "\n\n.\n\n")
+	file, err := parser.ParseFile(token.NewFileSet(), name, content, parser.SkipObjectResolution|parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return texts
+	return prose.Comments(file) + "\n\n" + prose.Strings(file)
 }
 
 func TestStiltedWordsDoNotComeBack(t *testing.T) {
@@ -83,19 +60,16 @@ func TestStiltedWordsDoNotComeBack(t *testing.T) {
 	if len(texts) < 30 {
 		t.Errorf("only %d texts found", len(texts))
 	}
-	for name, content := range textsOfTheCommand(t) {
-		texts[name] = content
+	for name, content := range sources(t, isSource) {
+		texts[name] = textsIn(t, name, content)
 	}
-	patterns, total := stilted(t), 0
+	phrases, total := stilted(t), 0
 	for name, content := range texts {
-		for phrase, pattern := range patterns {
-			for _, at := range pattern.FindAllStringIndex(content, -1) {
-				if comparative.MatchString(content[at[1]:]) {
-					continue
-				}
+		for _, phrase := range phrases {
+			for _, at := range phrase.FindAll(content) {
 				total++
 				line := 1 + strings.Count(content[:at[0]], "\n")
-				t.Errorf("%s:%d: %q; docs/style.md has a better word for %q", name, line, content[at[0]:at[1]], phrase)
+				t.Errorf("%s, line %d of its text: %q; docs/style.md has a better word for %q", name, line, content[at[0]:at[1]], phrase.Text)
 			}
 		}
 	}
@@ -105,7 +79,10 @@ func TestStiltedWordsDoNotComeBack(t *testing.T) {
 }
 
 func TestStiltedWordsAreFound(t *testing.T) {
-	patterns := stilted(t)
+	patterns := map[string]prose.Phrase{}
+	for _, phrase := range stilted(t) {
+		patterns[phrase.Text] = phrase
+	}
 	for phrase, texts := range map[string][]string{
 		"whoever":         {"Whoever logs in"},
 		"is told":         {"an argument is\n# told"},
@@ -113,15 +90,18 @@ func TestStiltedWordsAreFound(t *testing.T) {
 		"takes … away":    {"takes it away", "takes the user's directory away"},
 		"the way back":    {"the\nway back"},
 		"given out again": {"are given out again"},
+		"it is no":        {"it is no jail"},
 	} {
 		for _, text := range texts {
-			if patterns[phrase] == nil || !patterns[phrase].MatchString(text) {
+			if patterns[phrase].Text == "" || patterns[phrase].FindAll(text) == nil {
 				t.Errorf("%q is not found in %q", phrase, text)
 			}
 		}
 	}
-	if patterns["mend"].MatchString("a recommendation") {
-		t.Error("a part of a word is found")
+	for phrase, text := range map[string]string{"mend": "a recommendation", "it is no": "it is no longer needed"} {
+		if patterns[phrase].FindAll(text) != nil {
+			t.Errorf("%q is found in %q", phrase, text)
+		}
 	}
 }
 

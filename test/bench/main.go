@@ -111,7 +111,7 @@ func run(output, include string, ssh bool) error {
 			}
 		}
 	}
-	time.Sleep(2 * time.Second) // it sees to those who have ended in a moment
+	time.Sleep(2 * time.Second) // it handles sessions that have ended in a moment
 	if r.after, err = h.weigh(); err != nil {
 		return err
 	}

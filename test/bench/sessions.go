@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Sessions that live at once, and what the host pays for them meanwhile.
+// Sessions that live at once, and what they cost the host.
 const (
 	crowd      = 1000
 	fewer      = 100

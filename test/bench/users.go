@@ -17,7 +17,7 @@ import (
 )
 
 // Many users: what a login, an administrator's command and a logout cost on a host that
-// has thousands of them, and what the broker keeps meanwhile.
+// has thousands of them, and what the broker keeps.
 const (
 	sessionsMost  = 10000
 	usersMost     = 8500 // whose sessions they are: for the broker, a hard limit of 20,000 descriptors has to do

@@ -3,7 +3,7 @@
 // the host sees, and that nothing stays behind.
 //
 // Each session is a "gotmpns try" with a shell in it: it opens the PAM session as
-// sshd or login would, the shell runs what it is told as its user, and at its end
+// sshd or login would, the shell runs the demo's commands as its user, and at its end
 // the session is closed again. The command works so on any machine.
 package main
 

@@ -73,7 +73,7 @@ func onlyIn(one, other map[string]string, name string) bool {
 
 // newIn returns the processes that came after the state s was taken. Those that
 // belong to what started the test are none of its business: `go test` compiles
-// the next package meanwhile.
+// the next package at the same time.
 func (s state) newIn(after state) []process {
 	starters := map[int]bool{}
 	for pid := after.parent; pid > 1; pid = after.processes[pid].parent {

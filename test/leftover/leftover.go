@@ -119,11 +119,11 @@ func awaitChange(running []process) error {
 	events := []unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}
 	for _, p := range running {
 		if p.zombie() {
-			continue // its pidfd is ready, and would be for ever
+			continue // its pidfd is ready, and would always be
 		}
 		fd, err := unix.PidfdOpen(p.pid, 0)
 		if err != nil {
-			continue // gone meanwhile
+			continue // it has ended
 		}
 		defer unix.Close(fd)
 		events = append(events, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})

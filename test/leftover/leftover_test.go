@@ -34,11 +34,11 @@ func (s *story) end() string {
 }
 
 // leaves runs what a test does, and returns the complaint about it.
-func leaves(t *testing.T, patience time.Duration, do func(), options ...Option) string {
+func leaves(t *testing.T, grace time.Duration, do func(), options ...Option) string {
 	t.Helper()
 	Require(t)
 	s := &story{TB: t}
-	Snapshot(s, append(options, func(s *settings) { s.grace = patience })...)
+	Snapshot(s, append(options, func(s *settings) { s.grace = grace })...)
 	do()
 	return s.end()
 }

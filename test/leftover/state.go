@@ -52,7 +52,7 @@ func take(ignored []string) (state, error) {
 	return s, nil
 }
 
-// parseMounts leaves out the ids: a mount that was taken away and put back is
+// parseMounts leaves out the ids: a mount that was detached and attached again is
 // the same to a test.
 func parseMounts(who, text string) []string {
 	if who == "1" {
@@ -82,7 +82,7 @@ func readProcesses() (map[int]process, error) {
 		dir := filepath.Join("/proc", entry.Name())
 		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 		if err != nil {
-			continue // gone meanwhile
+			continue // it has ended
 		}
 		p, err := parseStat(pid, string(stat))
 		if err != nil {
@@ -136,7 +136,7 @@ func readFiles(places, ignored []string) (map[string]string, error) {
 		var device uint64
 		err := filepath.WalkDir(place, func(name string, entry fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil // gone meanwhile
+				return nil // removed in the meantime
 			}
 			if err != nil {
 				return skipUnreadable(entry, err)

@@ -86,7 +86,7 @@ func beginBroker(t *testing.T) {
 	brokerAnswers(t)
 }
 
-// beginBrokerAnew is for stories in which it is started anew: what is left then is
+// beginBrokerAnew is for stories in which it is started again: what is left then is
 // another process than before.
 func beginBrokerAnew(t *testing.T) {
 	t.Helper()
@@ -131,8 +131,8 @@ func openWith(t *testing.T, arguments string) (output string, ok bool) {
 	return output, strings.Contains(output, "successfully opened")
 }
 
-// CASES 13: whoever is not root cannot so much as connect; and where the socket lets
-// them, they are hung up on.
+// CASES 13: only root can connect; and where the socket lets other users connect, the
+// broker closes the connection.
 func TestBrokerAnswersRootOnly(t *testing.T) {
 	beginBroker(t)
 	script := `import socket,sys
@@ -158,7 +158,7 @@ s.send(b"x"*100); print("answer", len(s.recv(100)))`
 }
 
 // CASES 12 and 13: clients that say nothing, nonsense, or something and then
-// nothing more. Meanwhile and afterwards everybody is served.
+// nothing more. All other clients are served, then and afterwards.
 func TestBrokerOutlivesItsClients(t *testing.T) {
 	beginBroker(t)
 	before := weigh(t)
@@ -311,7 +311,7 @@ func TestBrokerLeavesOthersToWorkers(t *testing.T) {
 	}
 }
 
-// CASES 28: a broker that hangs costs its patience, and then a worker is asked.
+// CASES 28: a broker that hangs costs its timeout, and then a worker is asked.
 func TestBrokerThatHangsIsGivenUp(t *testing.T) {
 	beginBroker(t)
 	pid := brokerPID(t)
@@ -440,7 +440,7 @@ func TestBrokerRestartedUnderAStorm(t *testing.T) {
 }
 
 // A session has ended when its process has, without anybody calling close_session;
-// also when the broker was started anew in between.
+// also when the broker was restarted in between.
 func TestBrokerSeesTheEndOfSessions(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restart %v", restart), func(t *testing.T) {

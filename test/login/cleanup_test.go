@@ -83,7 +83,7 @@ func TestCleanupByTheBrokerItself(t *testing.T) {
 	}
 }
 
-// Without the broker: the command. A worker makes and never removes; whoever logs in
+// Without the broker: the command. A worker makes and never removes: the user
 // would have to wait for it.
 func TestCleanupWithoutTheBroker(t *testing.T) {
 	if withBroker {
@@ -224,7 +224,7 @@ func TestCleanupBetweenJobs(t *testing.T) {
 	}
 }
 
-// CASES 42: systemd's cleaner of old files comes by while a session is open.
+// CASES 42: systemd's cleaner of old files runs while a session is open.
 func TestTheAgeBasedCleanerSparesWhatIsMounted(t *testing.T) {
 	beginSystem(t)
 	mustRun(t, "mkdir", "-p", "/opt/lab", "/tmp/lab")

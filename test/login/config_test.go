@@ -136,7 +136,7 @@ func TestBindsOfFilesAndDirectories(t *testing.T) {
 	if strings.Count(got, "Read-only file system") < 1 {
 		t.Errorf("carol writes through a read-only bind: %q", got)
 	}
-	want(t, got, "\n0\n") // bob is no student: hers is taken away in his session
+	want(t, got, "\n0\n") // bob is no student: hers is detached in his session
 	if got := runSu(t, "bob", "cat /etc/hosts"); strings.Contains(got, "lab") {
 		t.Errorf("bob is no student and sees %q", got)
 	}

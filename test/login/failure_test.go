@@ -37,7 +37,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		"no CAP_SYS_ADMIN":               {"setpriv --bounding-set=-sys_admin", "true", "CAP_SYS_ADMIN", ""},
 		"no CAP_SYS_CHROOT":              {"setpriv --bounding-set=-sys_chroot", "true", "CAP_SYS_CHROOT", ""},
 		"no worker":                      {"unshare -m", "mount -t tmpfs none /usr/local/libexec", "cannot execute the worker", ""},
-		"a worker that is no program":    {"unshare -m", "mount --bind /etc/hosts /usr/local/libexec/gotmpns/gotmpns-worker", "cannot execute the worker", ""},
+		"a worker that is not a program":    {"unshare -m", "mount --bind /etc/hosts /usr/local/libexec/gotmpns/gotmpns-worker", "cannot execute the worker", ""},
 		"no session library":             {"unshare -m", "mount --bind /etc/hosts /usr/local/libexec/gotmpns/gotmpns-session.so", "cannot load the session library", ""},
 		"an unknown user":                {"unshare -m", "sed -i /^alice:/d /etc/passwd", "cannot find the user", ""},
 		"a full file system":             {"", "mount -t tmpfs -o nr_inodes=1,mode=1777 none /tmp", "no space left", "umount /tmp"},
@@ -135,7 +135,7 @@ func TestAUserNamespaceOfItsOwnHasItsOwnPrivateTmp(t *testing.T) {
 	// Root of a container without privileges: uid 0 and the users' range mapped.
 	got := runIn(t, "/", "unshare", "-Um", "--map-users=0,0,65536", "--map-groups=0,0,65536", "--setuid=0", "sh", "-c",
 		`mount -t tmpfs -o mode=755 run /run; mount -t tmpfs -o mode=1777 tmp /tmp; su alice -c "echo in > /tmp/note; ls /tmp; cat /tmp/host-file; sudo -u bob sh -c \"ls -A /tmp | wc -l; grep -c \\\" /tmp \\\" /proc/self/mounts\"; sudo -u alice cat /tmp/note"; ls /tmp; ls /tmp/gotmpns-*`)
-	// Bob comes from alice's session: no view but hers is to be had, and still he
+	// Bob comes from alice's session: only her view is available, and still he
 	// gets an instance beside hers, over the same /tmp.
 	onTop := strings.Count(read(t, "/proc/self/mounts"), " /tmp ") + 2 // the container's, and bob's
 	for _, part := range []string{"note\n", fmt.Sprintf("\n0\n%d\nin\n", onTop), "gotmpns-"} {

@@ -110,7 +110,7 @@ func hostFiles(targets string) []string {
 }
 
 // seenByAll returns a line for each user and target, of two sessions one after the
-// other: the first leaves a file, and the second takes it away. No program is tried in
+// other: the first leaves a file, and the second removes it. No program is tried in
 // /run/lock, which is noexec on a host: a target keeps that, and pam_namespace does not.
 func seenByAll(t *testing.T, targets string) string {
 	t.Helper()

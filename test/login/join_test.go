@@ -347,7 +347,7 @@ func TestAnotherPlanMakesAnotherNamespace(t *testing.T) {
 			before: "[[private]]\ntarget = \"/tmp\"\nshare = [\".late-unix\"]\n",
 			sees:   "cat /tmp/.late-unix/X0", want: "late",
 		},
-		"a share that is made anew": {
+		"a share that is made again": {
 			before: "[[private]]\ntarget = \"/tmp\"\nshare = [\".late-unix\"]\n",
 			make: func(t *testing.T) {
 				_ = os.RemoveAll("/tmp/.late-unix")
@@ -406,7 +406,7 @@ func TestAnotherPlanMakesAnotherNamespace(t *testing.T) {
 			if c.before != "" {
 				configure(t, c.before)
 			}
-			if name == "a share that is made anew" {
+			if name == "a share that is made again" {
 				mustRun(t, "mkdir", "-m", "1777", "/tmp/.late-unix")
 			}
 			alice := startShell(t, "alice")

@@ -2,7 +2,7 @@
 // login, sudo, cron, at and pamtester, with the module in their stacks.
 //
 // Each program is a way to run a script as a user. The story is the same for
-// all of them, and is told twice where it matters: what has to be so (one's own
+// all of them, and is run twice where it matters: what has to be so (one's own
 // /tmp, shared by one's sessions) and what must not be (the host's files seen,
 // another user's reached, anything left behind).
 //

@@ -186,7 +186,7 @@ func (s *stress) administrator() {
 	}
 }
 
-// mallory does to their own sessions whatever may hold up those of others.
+// mallory does to their own sessions what could delay those of others.
 func (s *stress) mallory(user string) {
 	ssh := func(script string) *exec.Cmd {
 		cmd := exec.Command("ssh", append(slices.Clone(sshOptions), "-n", user+"@127.0.0.1", script)...)

@@ -96,7 +96,7 @@ func openFIFO(t *testing.T, path string) *os.File {
 }
 
 // CASES 17: five hundred logins, while somebody kills sshd's children, workers and
-// the managers' (sd-pam) as they come. Whoever gets in has their own /tmp; when
+// the managers' (sd-pam) as they come. Users who get in have their own /tmp; when
 // it is over, all is as if nobody had been killed.
 func TestSystemKilledAtRandom(t *testing.T) {
 	refusesOnPurpose(t)

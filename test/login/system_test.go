@@ -117,7 +117,7 @@ func TestSystemSessionsOfOneConnectionShareItsNamespace(t *testing.T) {
 }
 
 // From everybody to everybody by every program, three deep: each sees what is
-// theirs, whoever they come from.
+// theirs, from whichever user they come.
 func TestSystemNesting(t *testing.T) {
 	beginSystem(t)
 	write(t, "/etc/sudoers.d/gotmpns-test", "ALL ALL=(ALL:ALL) NOPASSWD: ALL\n")
@@ -245,7 +245,7 @@ func TestSystemXClientsFindTheirServer(t *testing.T) {
 			beginSystem(t)
 			mustRun(t, "systemd-tmpfiles", "--create", "--boot", "--prefix=/tmp/.X11-unix") // others may have removed it
 			// -nolisten local: no abstract socket, which would need no /tmp. -noreset: it does not
-			// begin anew, and answer nobody for that time, when a client leaves.
+			// start again, and answer nobody for that time, when a client leaves.
 			start := "Xvfb :7 -ac -noreset -nolisten tcp -nolisten local -displayfd 1 2>/dev/null"
 			cmd := exec.Command("sh", "-c", "exec "+start)
 			if server != "host" {

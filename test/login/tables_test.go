@@ -48,12 +48,12 @@ func TestATargetInTheHomeDirectory(t *testing.T) {
 	want(t, runSu(t, "alice", "ls -A ~/.cache; stat -c '%U %a' ~/.cache; echo kept > ~/.cache/note"), "alice 700\n")
 	want(t, runSu(t, "alice", "cat ~/.cache/note"), "kept")
 	want(t, read(t, "/home/alice/.cache/of-the-host"), "hers")
-	// Its mode is hers to change, which is no reason to refuse her next login.
+	// Its mode is hers to change, and not a reason to refuse her next login.
 	runSu(t, "alice", "chmod 755 ~/.cache")
 	want(t, runSu(t, "alice", "cat ~/.cache/note"), "kept")
 }
 
-// What a user can put in the place of a target of their own leads to nothing else.
+// What a user can put instead of a target of their own leads to nothing else.
 func TestATargetInTheHomeDirectoryThatIsReplaced(t *testing.T) {
 	for name, script := range map[string]string{
 		"by a link to a directory of root's": "mv ~/.cache ~/old && ln -s /etc ~/.cache",

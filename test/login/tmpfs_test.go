@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// CASES 35: the numbers by which the kernel names a tmpfs are given out again when it
+// CASES 35: the numbers by which the kernel names a tmpfs are reused when it
 // has gone. Bob comes and goes, alice gets a tmpfs with the numbers that his had, and
 // bob comes again: none of what he sees is alice's.
 func TestATmpfsIsOneUsersThoughItsNumbersAreUsedAgain(t *testing.T) {

@@ -18,9 +18,9 @@ import (
 // Nobody waits for another user: what a user can stop, lengthen or repeat delays that
 // user's own logins, and these by no more than the time that a lock is waited for.
 
-// othersPatience is for a login that waits for nobody; a lock of another user, or a
+// othersTimeout is for a login that waits for nobody; a lock of another user, or a
 // broker without a free thread, would cost it more. The machine may be busy.
-const othersPatience = time.Second
+const othersTimeout = time.Second
 
 // beginStopped is for logins that are stopped on their way.
 func beginStopped(t *testing.T) *journal.Journal {
@@ -92,7 +92,7 @@ func timed(t *testing.T, user string) time.Duration {
 	return took
 }
 
-// CASES 46: a login that is stopped, wherever it is, holds up nobody else.
+// CASES 46: a login that is stopped, wherever it is, delays nobody else.
 func TestALoginThatStopsHoldsUpNobodyElse(t *testing.T) {
 	calls := []string{
 		"unshare", "setns", "openat2", "flock", "mkdirat", "fchown", "fchmod", "symlinkat", "renameat2", "fsetxattr",
@@ -108,7 +108,7 @@ func TestALoginThatStopsHoldsUpNobodyElse(t *testing.T) {
 			j := beginStopped(t)
 			configure(t, "[[private]]\ntarget = \"/tmp\"\n"+text)
 			baseline := timed(t, "bob")
-			limit := othersPatience + 10*baseline
+			limit := othersTimeout + 10*baseline
 			stopped := 0
 			times := 1
 			if text == "" {
@@ -177,7 +177,7 @@ func TestManyLoginsOfOneUserHoldUpNobodyElse(t *testing.T) {
 	})
 }
 
-// CASES 12: a hundred clients that say nothing hold up nobody.
+// CASES 12: a hundred clients that send nothing delay nobody.
 func TestSilentClientsHoldUpNobody(t *testing.T) {
 	beginBroker(t)
 	if booted {
@@ -221,7 +221,7 @@ func TestASharedNameOnFUSEIsNeitherBelievedNorWaitedFor(t *testing.T) {
 				_ = os.Remove("/tmp/ipc")
 				_ = os.RemoveAll("/home/alice/mine")
 			})
-			limit := othersPatience + 10*timed(t, "bob")
+			limit := othersTimeout + 10*timed(t, "bob")
 			// Outside of every session, where she has the host's /tmp.
 			mustRun(t, "setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "sh", "-ec",
 				"mkdir -p /tmp/ipc /home/alice/mine; echo trap > /home/alice/mine/sock; "+
@@ -241,7 +241,7 @@ func TestASharedNameOnFUSEIsNeitherBelievedNorWaitedFor(t *testing.T) {
 	}
 }
 
-// CASES 39: a process whose root directory is a file system that does not answer holds up
+// CASES 39: a process whose root directory is a file system that does not answer delays
 // no login, of its user's or of others'.
 func TestAProcessOnAFileSystemThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 	for _, kind := range []string{"directory", "tmpfs"} {
@@ -249,7 +249,7 @@ func TestAProcessOnAFileSystemThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 			begin(t)
 			withoutManagers(t)
 			configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \""+kind+"\"\n")
-			limit := othersPatience + 10*timed(t, "bob")
+			limit := othersTimeout + 10*timed(t, "bob")
 			ready := resultFIFO(t, "alice")
 			t.Cleanup(func() {
 				_ = exec.Command("pkill", "-KILL", "-u", "alice", "-x", "perl").Run()

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// CASES 46: a worker is not where its caller could stop it, or it would hold up others.
+// CASES 46: a worker is not where its caller could stop it, or it would delay others.
 // One that a system service has started stays there.
 func TestSystemAWorkerLeavesItsCallersCgroup(t *testing.T) {
 	beginSystem(t)

@@ -34,7 +34,7 @@ func ReadPhrases(style string) ([]Phrase, error) {
 	return phrases, nil
 }
 
-// comparative follows "it is no" in a sentence that is fine: "it is no longer needed".
+// comparative is what makes a sentence fine that has the phrase: "it is no longer needed".
 var comparative = regexp.MustCompile(`^\s+(longer|more|less)\b`)
 
 // FindAll returns where the phrase is in a text, also across line ends.

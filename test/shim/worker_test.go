@@ -79,7 +79,7 @@ func TestAWorkerOfAnotherVersionIsAskedAgain(t *testing.T) {
 	})
 }
 
-// A worker that has answered is not waited for: it is no child of the login process.
+// A worker that has answered is not waited for: it is not a child of the login process.
 func TestAWorkerThatLingersHoldsUpNobody(t *testing.T) {
 	each(t, func(t *testing.T, b *bench) {
 		b.fakeFor("lingers", 600)

@@ -27,7 +27,7 @@
 
 #include <security/pam_appl.h>
 
-/* Signed, because a module may also take something away. */
+/* Signed, because a module may also remove something. */
 struct belongings {
 	long threads, descriptors, children, memory;
 };
