@@ -178,53 +178,55 @@ build/completions: build/gotmpns
 	fi; \
 	for shell in bash zsh fish; do $$command completion $$shell > $@/$$shell || exit 1; done
 
-# Each file is written under a temporary name and renamed, so that a login during the
-# installation gets the old file or the new one, never a part. The module comes last,
-# because it needs the others. Files for another architecture are stripped by that
-# compiler's strip.
-STRIPPED = $(STRIP) $(if $(STRIP),--strip-program='$(STRIP_PROGRAM)')
-put = { install $(1) $(2) $(3).new && mv -f $(3).new $(3); }
+# What is installed: SOURCE:MODE:WHERE. The module comes last, because it needs the others,
+# and is removed first. A source that ends with .in has @BINDIR@ in it.
+FILES = \
+  docs/gotmpns.1:0644:$(MANDIR)/man1/gotmpns.1 \
+  docs/gotmpns.toml.5:0644:$(MANDIR)/man5/gotmpns.toml.5 \
+  docs/pam_gotmpns.8:0644:$(MANDIR)/man8/pam_gotmpns.8 \
+  build/completions/bash:0644:$(BASHDIR)/gotmpns \
+  build/completions/zsh:0644:$(ZSHDIR)/_gotmpns \
+  build/completions/fish:0644:$(FISHDIR)/gotmpns.fish \
+  debian/gotmpns.tmpfiles:0644:$(TMPFILESDIR)/gotmpns.conf \
+  debian/gotmpns.socket:0644:$(UNITDIR)/gotmpns.socket \
+  debian/gotmpns-clean.timer:0644:$(UNITDIR)/gotmpns-clean.timer \
+  debian/gotmpns.service.in:0644:$(UNITDIR)/gotmpns.service \
+  debian/gotmpns-clean.service.in:0644:$(UNITDIR)/gotmpns-clean.service \
+  build/gotmpns-full:0755:$(LIBEXECDIR)/gotmpns-full \
+  build/gotmpns:0755:$(BINDIR)/gotmpns \
+  build/gotmpns-session.so:0644:$(LIBEXECDIR)/gotmpns-session.so \
+  build/gotmpns-worker:0755:$(LIBEXECDIR)/gotmpns-worker \
+  build/pam_gotmpns.so:0644:$(PAMDIR)/pam_gotmpns.so
+# The administrator's own: installed where there is none, and never removed.
+CONFIG = internal/config/gotmpns.toml:0644:$(CONFDIR)/gotmpns.toml
 
+reversed = $(if $(1),$(call reversed,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+# Files for another architecture are stripped by that compiler's strip.
+STRIPPED = $(STRIP) $(if $(STRIP),--strip-program='$(STRIP_PROGRAM)')
+
+# Each file is written under a temporary name and renamed, so that a login during the
+# installation gets the old file or the new one, never a part.
 install:
 	@test -e build/gotmpns-session.so || { echo 'run "make" first' >&2; exit 1; }
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(PAMDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(CONFDIR) $(DESTDIR)$(TMPFILESDIR)
-	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
-	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR) $(DESTDIR)$(UNITDIR)
-	$(call put,-m 0644,docs/gotmpns.1,$(DESTDIR)$(MANDIR)/man1/gotmpns.1)
-	$(call put,-m 0644,docs/gotmpns.toml.5,$(DESTDIR)$(MANDIR)/man5/gotmpns.toml.5)
-	$(call put,-m 0644,docs/pam_gotmpns.8,$(DESTDIR)$(MANDIR)/man8/pam_gotmpns.8)
-	$(call put,-m 0644,build/completions/bash,$(DESTDIR)$(BASHDIR)/gotmpns)
-	$(call put,-m 0644,build/completions/zsh,$(DESTDIR)$(ZSHDIR)/_gotmpns)
-	$(call put,-m 0644,build/completions/fish,$(DESTDIR)$(FISHDIR)/gotmpns.fish)
-	$(call put,-m 0644,debian/gotmpns.tmpfiles,$(DESTDIR)$(TMPFILESDIR)/gotmpns.conf)
-	$(call put,-m 0644,debian/gotmpns.socket,$(DESTDIR)$(UNITDIR)/gotmpns.socket)
-	$(call put,-m 0644,debian/gotmpns-clean.timer,$(DESTDIR)$(UNITDIR)/gotmpns-clean.timer)
-	for unit in gotmpns.service gotmpns-clean.service; do \
-	  sed 's,@BINDIR@,$(BINDIR),' debian/$$unit.in > $(DESTDIR)$(UNITDIR)/$$unit.new && \
-	  chmod 0644 $(DESTDIR)$(UNITDIR)/$$unit.new && mv -f $(DESTDIR)$(UNITDIR)/$$unit.new $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -d -m 0755 $(DESTDIR)$(CONFDIR)/gotmpns.d
-	test -e $(DESTDIR)$(CONFDIR)/gotmpns.toml || \
-	  $(call put,-m 0644,internal/config/gotmpns.toml,$(DESTDIR)$(CONFDIR)/gotmpns.toml)
-	$(call put,-m 0755,build/gotmpns-full,$(DESTDIR)$(LIBEXECDIR)/gotmpns-full)
-	$(call put,-m 0755,build/gotmpns,$(DESTDIR)$(BINDIR)/gotmpns)
-	$(call put,-m 0644,build/gotmpns-session.so,$(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so)
-	$(call put,$(STRIPPED) -m 0755,build/gotmpns-worker,$(DESTDIR)$(LIBEXECDIR)/gotmpns-worker)
-	$(call put,$(STRIPPED) -m 0644,build/pam_gotmpns.so,$(DESTDIR)$(PAMDIR)/pam_gotmpns.so)
+	@set -e; for file in $(if $(wildcard $(DESTDIR)$(CONFDIR)/gotmpns.toml),,$(CONFIG)) $(FILES); do \
+	  source=$${file%%:*} rest=$${file#*:}; mode=$${rest%%:*} to=$(DESTDIR)$${rest#*:}; \
+	  echo "install -m $$mode $$source $$to"; \
+	  install -d "$${to%/*}"; \
+	  case $$source in \
+	  *.in) sed 's,@BINDIR@,$(BINDIR),' $$source > $$to.new; chmod $$mode $$to.new ;; \
+	  build/gotmpns-worker | build/pam_gotmpns.so) install $(STRIPPED) -m $$mode $$source $$to.new ;; \
+	  *) install -m $$mode $$source $$to.new ;; \
+	  esac; \
+	  mv -f $$to.new $$to; done
 
-# The module first, so that no login uses it when other files are already removed.
-# The administrator's configuration stays.
 uninstall:
 	@! grep -rls pam_gotmpns $(DESTDIR)/etc/pam.d 2>/dev/null || \
 	  { echo 'remove pam_gotmpns.so from the files above first, or logins may fail' >&2; exit 1; }
 	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || test ! -e $(UNITDIR)/gotmpns.socket || \
 	  { systemctl disable --now gotmpns.socket gotmpns-clean.timer && systemctl stop gotmpns.service; }
-	rm -f $(DESTDIR)$(PAMDIR)/pam_gotmpns.so $(DESTDIR)$(TMPFILESDIR)/gotmpns.conf
-	rm -f $(DESTDIR)$(BINDIR)/gotmpns $(DESTDIR)$(UNITDIR)/gotmpns.socket $(DESTDIR)$(UNITDIR)/gotmpns.service
-	rm -f $(DESTDIR)$(UNITDIR)/gotmpns-clean.timer $(DESTDIR)$(UNITDIR)/gotmpns-clean.service
-	rm -f $(DESTDIR)$(MANDIR)/man1/gotmpns.1 $(DESTDIR)$(MANDIR)/man5/gotmpns.toml.5 $(DESTDIR)$(MANDIR)/man8/pam_gotmpns.8
-	rm -f $(DESTDIR)$(BASHDIR)/gotmpns $(DESTDIR)$(ZSHDIR)/_gotmpns $(DESTDIR)$(FISHDIR)/gotmpns.fish
-	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-full
-	rm -f $(DESTDIR)$(LIBEXECDIR)/gotmpns-worker $(DESTDIR)$(LIBEXECDIR)/gotmpns-session.so
+	@set -e; for file in $(call reversed,$(FILES)); do \
+	  echo "rm -f $(DESTDIR)$${file##*:}"; rm -f $(DESTDIR)$${file##*:}; done
 	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBEXECDIR) 2>/dev/null || true
 
 clean:

@@ -37,7 +37,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		"no CAP_SYS_ADMIN":               {"setpriv --bounding-set=-sys_admin", "true", "CAP_SYS_ADMIN", ""},
 		"no CAP_SYS_CHROOT":              {"setpriv --bounding-set=-sys_chroot", "true", "CAP_SYS_CHROOT", ""},
 		"no worker":                      {"unshare -m", "mount -t tmpfs none /usr/local/libexec", "cannot execute the worker", ""},
-		"a worker that is not a program":    {"unshare -m", "mount --bind /etc/hosts /usr/local/libexec/gotmpns/gotmpns-worker", "cannot execute the worker", ""},
+		"a worker that is not a program": {"unshare -m", "mount --bind /etc/hosts /usr/local/libexec/gotmpns/gotmpns-worker", "cannot execute the worker", ""},
 		"no session library":             {"unshare -m", "mount --bind /etc/hosts /usr/local/libexec/gotmpns/gotmpns-session.so", "cannot load the session library", ""},
 		"an unknown user":                {"unshare -m", "sed -i /^alice:/d /etc/passwd", "cannot find the user", ""},
 		"a full file system":             {"", "mount -t tmpfs -o nr_inodes=1,mode=1777 none /tmp", "no space left", "umount /tmp"},
