@@ -281,6 +281,19 @@ func TestEveryPlanIsInOrder(t *testing.T) {
 	}
 }
 
+// The module refuses a reply with any other variable.
+func TestTheVariablesAreThoseOfTheModule(t *testing.T) {
+	source, err := os.ReadFile("../../c/reply.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, found := strings.Cut(string(source), "variables[VARIABLES] = {")
+	list, _, _ = strings.Cut(list, "}")
+	if want := `"` + strings.Join(temporary[:], `", "`) + `"`; !found || list != want {
+		t.Errorf("c/reply.c has %s, not %s", list, want)
+	}
+}
+
 // Two sessions share a namespace where they would get the same, and nothing that a
 // session sees can differ without the key being another.
 func TestWhatSessionsShareANamespace(t *testing.T) {
