@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/view"
+	"gotmpns/test/await"
 	"gotmpns/test/process"
 )
 
@@ -43,16 +45,16 @@ func namespaceWith(t *testing.T, s *Store, target Target, mount *os.File) *os.Fi
 func reusing(t *testing.T, s *Store, target Target, owner Owner, gone mountfd.ID) *os.File {
 	t.Helper()
 	// The kernel gives the smallest number that is free, as soon as it has forgotten.
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
-		mount := newTmpfs(t, s, target, owner)
+	var mount *os.File
+	must(t, await.Until(func() error {
+		mount = newTmpfs(t, s, target, owner)
 		if identity(t, mount) == gone {
-			t.Cleanup(func() { _ = mount.Close() })
-			return mount
+			return nil
 		}
-		must(t, mount.Close())
-	}
-	t.Fatalf("the number %#x is not reused", gone.Device)
-	return nil
+		return errors.Join(mount.Close(), fmt.Errorf("the number %#x is not reused", gone.Device))
+	}))
+	t.Cleanup(func() { _ = mount.Close() })
+	return mount
 }
 
 // Bob comes and goes, alice comes, bob comes again: alice's tmpfs has the device number

@@ -172,14 +172,12 @@ func TestSystemADetachedTmuxOutlivesItsSession(t *testing.T) {
 // waitForNoSSH returns when logind knows no session of ssh any more.
 func waitForNoSSH(t *testing.T) {
 	t.Helper()
-	end := time.Now().Add(deadline)
-	for time.Now().Before(end) {
-		if !strings.Contains(runIn(t, "/", "pgrep", "-la", "sshd"), "alice") {
-			return
+	settle(t, func() error {
+		if left := runIn(t, "/", "pgrep", "-la", "sshd"); strings.Contains(left, "alice") {
+			return fmt.Errorf("the session does not end: %s", left)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("the session does not end")
+		return nil
+	})
 }
 
 // CASES 33: the clear text of an encrypted directory, which all sessions of its user see.

@@ -1,9 +1,11 @@
 package login
 
 import (
+	"errors"
 	"strings"
 	"testing"
-	"time"
+
+	"gotmpns/test/await"
 )
 
 // CASES 35: the numbers by which the kernel names a tmpfs are reused when it
@@ -42,16 +44,20 @@ func TestATmpfsIsOneUsersThoughItsNumbersAreUsedAgain(t *testing.T) {
 func startShellWithNumbersOf(t *testing.T, target string, another func() string) *shell {
 	t.Helper()
 	seen := map[string]bool{}
-	for end := time.Now().Add(deadline); time.Now().Before(end); {
+	var s *shell
+	err := await.Until(func() error {
 		seen[another()] = true
-		s := startShell(t, "alice")
+		s = startShell(t, "alice")
 		if seen[s.run(t, "stat -c %d:%i "+target)] {
-			return s
+			return nil
 		}
 		s.end()
+		return errors.New("no number was used again: this shows nothing")
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no number was used again: this shows nothing")
-	return nil
+	return s
 }
 
 // The same with a tmpfs that was a root service's own.

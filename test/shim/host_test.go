@@ -200,7 +200,7 @@ func TestAKilledIntermediate(t *testing.T) {
 		cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &out, &out
 		must(t, cmd.Start())
 		intermediate := regexp.MustCompile(`(?m)^(\d+) +clone\(.*CLONE_PIDFD`)
-		await(t, "the worker is being started", func() bool {
+		mustHappen(t, "the worker is being started", func() bool {
 			text, _ := os.ReadFile(trace)
 			match := intermediate.FindSubmatch(text)
 			if match == nil {

@@ -9,9 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gotmpns/test/await"
 )
 
 // libexec is a directory with the real launcher and a session library of the tests'.
@@ -72,7 +73,7 @@ func TestTheWorkerEndsWithItsCaller(t *testing.T) {
 				cmd.Dir, cmd.Env = "/", append(os.Environ(), "ASAN_OPTIONS=use_sigaltstack=0")
 				must(t, cmd.Start())
 				var pid int
-				await(t, "the worker has loaded the library", func() bool {
+				mustHappen(t, "the worker has loaded the library", func() bool {
 					for _, pid = range b.workers() {
 						maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 						return strings.Contains(string(maps), "/gotmpns-session.so")
@@ -81,7 +82,7 @@ func TestTheWorkerEndsWithItsCaller(t *testing.T) {
 				})
 				// As the kernel does for a message, and perhaps late.
 				must(t, syscall.Kill(pid, syscall.SIGIO))
-				await(t, "SIGIO has been delivered", func() bool {
+				mustHappen(t, "SIGIO has been delivered", func() bool {
 					status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 					return !strings.Contains(string(status), "ShdPnd:\t0000000010000000")
 				})
@@ -92,7 +93,7 @@ func TestTheWorkerEndsWithItsCaller(t *testing.T) {
 					must(t, cmd.Process.Signal(syscall.SIGKILL))
 				}
 				_ = cmd.Wait()
-				await(t, "the worker has ended", func() bool { return !exists("/proc/" + strconv.Itoa(pid)) })
+				mustHappen(t, "the worker has ended", func() bool { return !exists("/proc/" + strconv.Itoa(pid)) })
 				b.journal.Lines()
 			})
 		})
@@ -108,7 +109,7 @@ func TestTheWorkerHasAnOrdinaryPriority(t *testing.T) {
 		must(t, cmd.Start())
 		want := "TS  0"
 		var got string
-		await(t, "the worker has priority "+want, func() bool {
+		mustHappen(t, "the worker has priority "+want, func() bool {
 			out, _ := exec.Command("sh", "-c", "ps -o cls=,ni= -p $(pgrep -f -x gotmpns-worker)").Output()
 			got = strings.Join(strings.Fields(string(out)), "  ")
 			return got == want
@@ -119,14 +120,13 @@ func TestTheWorkerHasAnOrdinaryPriority(t *testing.T) {
 	})
 }
 
-// await waits for what has to happen soon, however slow the machine is.
-func await(t *testing.T, what string, happened func() bool) {
+// mustHappen waits for what has to happen soon.
+func mustHappen(t *testing.T, what string, happened func() bool) {
 	t.Helper()
-	for range 3000 {
-		if happened() {
-			return
+	must(t, await.Until(func() error {
+		if !happened() {
+			return fmt.Errorf("never: %s", what)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("never: %s", what)
+		return nil
+	}))
 }

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 )
 
 // CASES 27: nobody is let in on a guess where the name service does not answer, and
@@ -115,12 +114,11 @@ func (b *bench) startBroker(t *testing.T, socket string) {
 	cmd := exec.Command(b.build+"/gotmpns-full", "serve", "--socket", socket)
 	must(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for range 1000 {
-		if conn, err := net.Dial("unixpacket", socket); err == nil {
+	mustHappen(t, "the broker listens", func() bool {
+		conn, err := net.Dial("unixpacket", socket)
+		if err == nil {
 			conn.Close()
-			return
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatal("the broker does not listen")
+		return err == nil
+	})
 }

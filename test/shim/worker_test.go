@@ -37,7 +37,7 @@ func TestBrokenWorkers(t *testing.T) {
 			each(t, func(t *testing.T, b *bench) {
 				b.fake(mode)
 				b.refused(why, "open")
-				await(t, "the worker has ended", func() bool { return len(b.workers()) == 0 })
+				mustHappen(t, "the worker has ended", func() bool { return len(b.workers()) == 0 })
 			})
 		})
 	}
