@@ -107,8 +107,8 @@ func (b *Broker) Serve(ctx context.Context, ready func()) error {
 	go b.run("the waiting connections", b.waiting.run)
 	go b.run("the watcher", b.watcher.run)
 	go b.run("the cleaner", b.cleaner.run)
-	b.journal.every(ctx, time.Hour)
-	b.journal.saveEvery(ctx, 15*time.Second)
+	every(ctx, time.Hour, b.journal.summary)
+	every(ctx, 15*time.Second, b.journal.save)
 	b.tidyEvery(ctx, tidyInterval)
 	b.spawn(-1, ready)
 	var err error

@@ -139,37 +139,28 @@ func (j *journal) problem(err error) {
 	j.send(sd.PriWarning, "problem", err.Error(), nil)
 }
 
-// saveEvery writes the counters now and then, for "gotmpns status --metrics".
-func (j *journal) saveEvery(ctx context.Context, interval time.Duration) {
+// save writes the counters, for "gotmpns status --metrics".
+func (j *journal) save() {
+	if err := j.counters.Save(); err != nil {
+		j.problem(err)
+	}
+}
+
+// every calls a function again and again until the context ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
 	go func() {
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(interval):
-				if err := j.counters.Save(); err != nil {
-					j.problem(err)
-				}
+				do()
 			}
 		}
 	}()
 }
 
-// every tells the summary now and then, where there is something to tell.
-func (j *journal) every(ctx context.Context, interval time.Duration) {
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(interval):
-				j.summary()
-			}
-		}
-	}()
-}
-
-// summary tells what there was since the last one.
+// summary logs what there was since the last one, if there was anything.
 func (j *journal) summary() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
