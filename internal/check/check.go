@@ -54,16 +54,16 @@ type System struct {
 	Shares     map[string]bool   // whether the host has a path that is shared
 	Files      []File            // that make up the module
 	Stacks     pamconf.Stacks
-	Profile    bool              // pam-auth-update has a profile for the module
-	Workers    map[string]File   // programs that stacks name with worker=, by path
-	Tmpfiles   map[string]string // the files of tmpfiles.d that take effect, by name; nil: nobody reads them
-	Units      map[string]Unit   // services of the system, by name
-	SSHD       *string           // sshd_config with what it includes; nil: there is none
-	Kerberos   *string           // krb5.conf with what it includes; nil: there is none
-	Namespace  string            // namespace.conf and namespace.d
-	SELinux    bool              // enforcing, and the worker lacks the label of the module's policy
-	Unknown    []policy.Rule     // rules with a name that nobody has
-	Homes      []Home            // below a target that is private for their owner
+	Profile    bool            // pam-auth-update has a profile for the module
+	Workers    map[string]File // programs that stacks name with worker=, by path
+	Tmpfiles   map[string]Part // the files of tmpfiles.d that take effect, by name; nil: nobody reads them
+	Units      map[string]Unit // services of the system, by name
+	SSHD       []Part          // sshd_config with what it includes, in order; nil: there is none
+	Kerberos   []Part          // krb5.conf with what it includes, in order; nil: there is none
+	Namespace  []Part          // namespace.conf and namespace.d
+	SELinux    bool            // enforcing, and the worker lacks the label of the module's policy
+	Unknown    []policy.Rule   // rules with a name that nobody has
+	Homes      []Home          // below a target that is private for their owner
 	Leftovers  Leftovers
 	Sessions   []Session // open ones, of root's view only
 	Outside    []Outside // processes that see the host's targets although their users get private ones
@@ -107,10 +107,19 @@ type Kernel struct {
 type Target struct {
 	Err       string // why it cannot be used
 	Missing   bool   // that is why
+	Behind    string // the path without symbolic links, where these are why
 	Directory bool
 	UID       uint32
 	Mode      uint32
-	Open      string // the directory in which others than root can make it, or part of its path; empty: none
+	Open      Opening
+}
+
+// Opening is where others than root can make a target, or part of its path; the zero
+// value: nowhere.
+type Opening struct {
+	Dir    string // which they can write to
+	Sticky bool   // and not replace what root owns in it
+	Entry  string // what they can make or replace
 }
 
 // File is an installed file.
@@ -120,6 +129,9 @@ type File struct {
 	UID  uint32
 	Mode uint32
 }
+
+// Part is a file, or what it has before, between or after the files that it includes.
+type Part struct{ Path, Text string }
 
 // Unit is a unit of systemd with its drop-ins.
 type Unit struct {

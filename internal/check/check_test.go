@@ -62,7 +62,6 @@ const (
 
 // healthy is a machine on which nothing is wrong.
 func healthy(t *testing.T) System {
-	usePAM, krb := "UsePAM yes\n", "[libdefaults]\ndefault_ccache_name = KEYRING:persistent:%{uid}\n"
 	return System{
 		Root: true, ConfigPath: config.DefaultPath, Policy: policy.Default(),
 		Kernel:   Kernel{Release: "6.1.0-18-amd64", Admin: true},
@@ -71,13 +70,14 @@ func healthy(t *testing.T) System {
 		Shares:   map[string]bool{},
 		Files:    []File{{Path: "/usr/lib/security/pam_gotmpns.so", Mode: 0o644}},
 		Stacks:   files(debianCommon+ours, debianCommon+ours),
-		Tmpfiles: map[string]string{"gotmpns.conf": "x /tmp/gotmpns-*\n"},
+		Tmpfiles: map[string]Part{"gotmpns.conf": {"/usr/lib/tmpfiles.d/gotmpns.conf", "X /tmp/gotmpns-*\nX /tmp/gotmpns-*/[0-9]*\n"}},
 		Units: map[string]Unit{
 			"ssh.service":   {"/usr/lib/systemd/system/ssh.service", "[Service]\nExecStart=/usr/sbin/sshd -D\n", false},
 			"user@.service": {"/usr/lib/systemd/system/user@.service", "[Service]\nUser=%i\nPAMName=systemd-user\nType=notify\n", false},
 		},
-		SSHD: &usePAM, Kerberos: &krb,
-		Broker: Broker{Installed: true, Socket: "active", Service: "active"},
+		SSHD:     []Part{{"/etc/ssh/sshd_config", "UsePAM yes\n"}},
+		Kerberos: []Part{{"/etc/krb5.conf", "[libdefaults]\ndefault_ccache_name = KEYRING:persistent:%{uid}\n"}},
+		Broker:   Broker{Installed: true, Socket: "active", Service: "active"},
 	}
 }
 
@@ -89,9 +89,20 @@ func TestAHealthyMachineHasOnlyGoodFindings(t *testing.T) {
 	}
 }
 
-// Each row breaks one thing, and has the one finding that says so.
-func TestWhatIsFound(t *testing.T) {
-	text := func(s string) *string { return &s }
+// fault is one thing that is not as it should be, or that looks so.
+type fault struct {
+	id    string
+	name  string
+	spoil func(*System)
+	level Level
+	want  string // in the text of the one finding
+}
+
+// faults breaks one thing in each row.
+func faults(t *testing.T) []fault {
+	t.Helper()
+	sshd := func(text string) []Part { return []Part{{"/etc/ssh/sshd_config", text}} }
+	kerberos := func(text string) []Part { return []Part{{"/etc/krb5.conf", "[libdefaults]\n" + text}} }
 	rule := func(source string) policy.Rule {
 		r, err := policy.ParseRule(source)
 		if err != nil {
@@ -106,13 +117,7 @@ func TestWhatIsFound(t *testing.T) {
 			s.Units[name] = u
 		}
 	}
-	for _, c := range []struct {
-		id    string
-		name  string
-		spoil func(*System)
-		level Level
-		want  string
-	}{
+	return []fault{
 		{"kernel-old", "old kernel", func(s *System) { s.Kernel.Release = "5.10.0-28-amd64" }, Problem, "too old"},
 		{"", "the first kernel", func(s *System) { s.Kernel.Release = "5.12.0" }, OK, ""},
 		{"", "a release of rc", func(s *System) { s.Kernel.Release = "6.19-rc1" }, OK, ""},
@@ -128,7 +133,9 @@ func TestWhatIsFound(t *testing.T) {
 		{"module-writable", "module writable", func(s *System) { s.Files[0].Mode = 0o664 }, Problem, "users other than root can change"},
 		{"configuration-invalid", "mistake", func(s *System) { s.ConfigErr = &config.Errors{Problems: []string{"/etc/x.toml:9: unknown key"}} }, Problem, "/etc/x.toml:9"},
 		{"configuration-invalid", "unreadable", func(s *System) { s.ConfigErr = errors.New("cannot trust /etc/x.toml") }, Problem, "cannot trust"},
-		{"target-missing", "no target", func(s *System) { s.Targets["/tmp"] = Target{Err: "cannot open /tmp"} }, Problem, "cannot open /tmp"},
+		{"target-missing", "no target", func(s *System) { s.Targets["/tmp"] = Target{Err: "cannot open /tmp", Missing: true} }, Problem, "cannot open /tmp"},
+		{"target-missing", "a target that cannot be opened", func(s *System) { s.Targets["/tmp"] = Target{Err: "cannot open /tmp"} }, Problem, "cannot open /tmp"},
+		{"target-missing", "a target that is a link", func(s *System) { s.Targets["/tmp"] = Target{Err: "cannot open /tmp", Behind: "/x"} }, Problem, "cannot open /tmp"},
 		{"", "a target that the first login makes", func(s *System) {
 			s.Targets["/tmp"] = Target{Err: "cannot open /tmp", Missing: true}
 			s.Policy.Private[0].Create = &policy.Create{}
@@ -139,6 +146,11 @@ func TestWhatIsFound(t *testing.T) {
 		{"target-file", "target a file", func(s *System) { s.Targets["/tmp"] = Target{Mode: 0o644} }, Problem, "not a directory"},
 		{"target-owner", "target of a user", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, UID: 7, Mode: 0o1777} }, Problem, "belongs to uid 7"},
 		{"target-sticky", "no sticky bit", func(s *System) { s.Targets["/tmp"] = Target{Directory: true, Mode: 0o777} }, Problem, "no sticky bit"},
+		{"", "a program that a login runs", func(s *System) { s.Policy.Private[0].OnCreate = "/opt/program" }, OK, ""},
+		{"login-refused", "what a login refuses by a draft", func(s *System) {
+			s.ConfigPath, s.Draft, s.Refused = "/root/new.toml", true, errors.New("no room")
+		}, Problem, "would be refused: no room"},
+		{"configuration-invalid", "mistake in a draft", func(s *System) { s.Draft, s.ConfigErr = true, errors.New("cannot read it") }, Problem, "cannot read"},
 		{"login-refused", "what a login refuses", func(s *System) { s.Refused = errors.New("cannot make the base /x/y: no such file") }, Problem, "would be refused: cannot make the base /x/y"},
 		{"target-sticky", "what a login refuses, and is seen", func(s *System) {
 			s.Refused = errors.New("cannot keep instances in /tmp")
@@ -150,8 +162,12 @@ func TestWhatIsFound(t *testing.T) {
 		}, OK, ""},
 		{"bind-source", "source", func(s *System) {
 			s.Policy.Bind = []policy.Bind{{Source: "/opt/hosts", Target: "/etc/hosts"}}
-			s.Sources = map[string]Target{"/opt/hosts": {Err: "no such file"}}
+			s.Sources = map[string]Target{"/opt/hosts": {Err: "no such file", Missing: true}}
 		}, Problem, "no such file"},
+		{"bind-source", "a source that is a link", func(s *System) {
+			s.Policy.Bind = []policy.Bind{{Source: "/opt/hosts", Target: "/etc/hosts"}}
+			s.Sources = map[string]Target{"/opt/hosts": {Err: "a link", Behind: "/x"}}
+		}, Problem, "a link"},
 		{"propagation-host", "private root", func(s *System) { s.Mounts = table(t, privateRoot) }, Notice, "/ is not shared"},
 		{"", "private root, shared target", func(s *System) { s.Mounts = table(t, privateRoot+tmpOnTmpfs) }, OK, ""},
 		{"propagation-refused", "shared is impossible", func(s *System) { s.Policy.Propagation = policy.Shared }, Problem, "not a mount point of its own"},
@@ -167,10 +183,10 @@ func TestWhatIsFound(t *testing.T) {
 		{"quota", "quotas on a directory", func(s *System) {
 			s.Mounts = table(t, sharedRoot+strings.Replace(tmpOnTmpfs, "tmpfs rw\n", "tmpfs rw,size=1g,usrquota\n", 1))
 		}, OK, "quotas of users on /tmp count in it"},
-		{"quota-tmpfs", "quotas, and a tmpfs", func(s *System) {
+		{"", "quotas, and a tmpfs", func(s *System) {
 			s.Policy.Private[0].Kind, s.Policy.Private[0].Size = policy.Tmpfs, 1<<30
 			s.Mounts = table(t, strings.Replace(sharedRoot, "sda1 rw", "sda1 rw,quota,usrjquota=aquota.user", 1))
-		}, Notice, "quotas of users on / do not count in it"},
+		}, OK, ""},
 		{"", "a group's quotas, and a share of the memory", func(s *System) {
 			s.Policy.Private[0].Kind, s.Policy.Private[0].Percent = policy.Tmpfs, 20
 			s.Mounts = table(t, strings.Replace(sharedRoot, "sda1 rw", "sda1 rw,grpquota,prjquota", 1))
@@ -181,8 +197,18 @@ func TestWhatIsFound(t *testing.T) {
 		{"target-open", "a target that any user can create", func(s *System) {
 			s.Policy.Private[0].Target = "/scratch/$USER"
 			s.Policy.Private[0].Base = "/srv/base"
-			s.Targets["/scratch/$USER"] = Target{Missing: true, Err: "it is missing", Open: "/scratch"}
+			s.Targets["/scratch/$USER"] = Target{Missing: true, Err: "it is missing", Open: Opening{"/scratch", true, "/scratch/$USER"}}
 		}, Notice, "others than root can create names in /scratch"},
+		{"target-open", "a target that any user can replace", func(s *System) {
+			s.Targets["/tmp"] = Target{Directory: true, Mode: 0o1777, Open: Opening{"/open", false, "/open/tmp"}}
+		}, Notice, "others than root can create names in /open"},
+		{"target-open", "a target that one user can replace", func(s *System) {
+			s.Targets["/tmp"] = Target{Directory: true, Mode: 0o1777, Open: Opening{"/sticky", true, "/sticky/tmp"}}
+		}, Notice, "others than root can create names in /sticky"},
+		{"target-open", "a target that any user can create once", func(s *System) {
+			s.Policy.Private[0].Create = &policy.Create{}
+			s.Targets["/tmp"] = Target{Missing: true, Err: "it is missing", Open: Opening{"/sticky", true, "/sticky/tmp"}}
+		}, Notice, "others than root can create names in /sticky"},
 		{"home-hidden", "a home below a target", func(s *System) { s.Homes = []Home{{"carol", "/tmp/home/carol", "/tmp"}} }, Problem, "the home of carol"},
 		{"rule-unknown", "a user nobody knows", func(s *System) { s.Unknown = []policy.Rule{rule("alcie")} }, Notice, `"alcie" matches nobody: there is no user alcie`},
 		{"rule-unknown", "a group nobody knows", func(s *System) { s.Unknown = []policy.Rule{rule("@studnets")} }, Notice, "there is no group studnets"},
@@ -206,6 +232,18 @@ func TestWhatIsFound(t *testing.T) {
 		}, OK, ""},
 		{"pam-last", "sufficient itself", func(s *System) { s.set("common-session", "session sufficient pam_gotmpns.so\n") }, Problem, "no module after it"},
 		{"pam-type", "wrong type", func(s *System) { s.set("su", "auth optional pam_gotmpns.so\nsession include common-session\n") }, Problem, `stands under "auth"`},
+		{"pam-disabled", "not enabled, with a profile", func(s *System) { s.Stacks, s.Profile = files(debianCommon, debianCommon), true }, Problem, "no stack has"},
+		{"pam-half", "half of the stacks", func(s *System) {
+			s.Stacks = files(debianCommon+ours, debianCommon)
+			delete(s.Stacks, "systemd-user")
+			delete(s.Stacks, "cron")
+		}, Problem, "common-session-noninteractive has no pam_gotmpns.so"},
+		{"pam-long", "a line that is too long", func(s *System) {
+			s.set("common-session", "session optional pam_gotmpns.so config=/"+strings.Repeat("x", 1000)+"\n")
+		}, Problem, "libpam 1.5 cuts it"},
+		{"", "a long line", func(s *System) {
+			s.set("common-session", "session optional pam_gotmpns.so config=/"+strings.Repeat("x", 983)+"\n")
+		}, OK, ""},
 		{"pam-twice", "twice", func(s *System) { s.set("sshd", debianSSHD+ours) }, Notice, "called twice"},
 		{"pam-without", "a service without", func(s *System) { s.set("runuser", "session required pam_unix.so\n") }, Notice, "without the module: runuser"},
 		{"pam-without", "any service without", func(s *System) { s.set("slurm", "session required pam_unix.so\n") }, Notice, "without the module: slurm"},
@@ -266,10 +304,21 @@ func TestWhatIsFound(t *testing.T) {
 		{"session-outside", "one process from before", func(s *System) {
 			s.Outside = []Outside{{User: "alice", UID: 1000, Count: 1}}
 		}, Notice, "1 process of alice sees the host's directories: it is older"},
-		{"tmpfiles", "cleaner", func(s *System) { s.Tmpfiles = map[string]string{"tmp.conf": "q /tmp 1777 root root 10d\n"} }, Problem, "when they are old"},
+		{"tmpfiles", "cleaner", func(s *System) {
+			s.Tmpfiles = map[string]Part{"tmp.conf": {"/usr/lib/tmpfiles.d/tmp.conf", "q /tmp 1777 root root 10d\n"}}
+		}, Problem, "when they are old"},
+		{"tmpfiles", "our file hidden", func(s *System) {
+			s.Tmpfiles["gotmpns.conf"] = Part{"/etc/tmpfiles.d/gotmpns.conf", "# nothing\n"}
+		}, Problem, "when they are old"},
+		{"tmpfiles", "instances that age", func(s *System) {
+			s.Tmpfiles["gotmpns.conf"] = Part{"/usr/lib/tmpfiles.d/gotmpns.conf", "X /tmp/gotmpns-*\n"}
+		}, Problem, "when they are old"},
+		{"", "our own line", func(s *System) {
+			s.Tmpfiles = map[string]Part{"mine.conf": {"/etc/tmpfiles.d/mine.conf", "x /tmp/gotmpns-*\n"}}
+		}, OK, ""},
 		{"", "no cleaner", func(s *System) { s.Tmpfiles = nil }, OK, ""},
 		{"", "tmpfs needs no rule", func(s *System) {
-			s.Tmpfiles = map[string]string{}
+			s.Tmpfiles = map[string]Part{}
 			s.Policy.Private[0].Kind, s.Policy.Private[0].Size = policy.Tmpfs, 1<<20
 		}, OK, ""},
 		{"unit-privatetmp", "PrivateTmp", unit("ssh.service", "PrivateTmp=true\n"), Problem, "PrivateTmp=true hides"},
@@ -285,17 +334,26 @@ func TestWhatIsFound(t *testing.T) {
 		{"", "a unit without a session", func(s *System) { s.Units["x.service"] = Unit{"/etc/x.service", "BindPaths=/tmp/x\n", false} }, OK, ""},
 		{"pam-namespace", "pam_namespace", func(s *System) {
 			s.set("login", "session required pam_namespace.so\n"+ours)
-			s.Namespace = "#/var/tmp x\n/tmp /tmp/inst/ user root\n"
+			s.Namespace = []Part{{"/etc/security/namespace.conf", ""}, {"/etc/security/namespace.d/x.conf", "#/var/tmp x\n/tmp /tmp/inst/ user root\n"}}
 		}, Problem, "login:1 calls it"},
 		{"", "pam_namespace elsewhere", func(s *System) {
 			s.set("login", "session required pam_namespace.so\n"+ours)
-			s.Namespace = "/var/tmp /var/inst/ user\n"
+			s.Namespace = []Part{{"/etc/security/namespace.conf", "/var/tmp /var/inst/ user\n"}}
 		}, OK, ""},
-		{"kerberos", "tickets in /tmp", func(s *System) { s.Kerberos = text("default_ccache_name = FILE:/tmp/krb5cc_%{uid}\n") }, Problem, "tickets"},
-		{"kerberos-default", "tickets by default", func(s *System) { s.Kerberos = text("[libdefaults]\n") }, Notice, "without default_ccache_name"},
+		{"kerberos", "tickets in /tmp", func(s *System) { s.Kerberos = kerberos("default_ccache_name = FILE:/tmp/krb5cc_%{uid}\n") }, Problem, "tickets"},
+		{"kerberos-default", "tickets by default", func(s *System) { s.Kerberos = kerberos("") }, Notice, "without default_ccache_name"},
+		{"kerberos", "tickets in /tmp, by the first of two files", func(s *System) {
+			s.Kerberos = append([]Part{{"/etc/krb5.conf.d/x", "[libdefaults]\n default_ccache_name = /tmp/krb5cc\n"}}, s.Kerberos...)
+		}, Problem, "default_ccache_name = /tmp/krb5cc"},
+		{"kerberos-default", "tickets elsewhere, in a section that does not count", func(s *System) {
+			s.Kerberos = kerberos("[appdefaults]\ndefault_ccache_name = KCM:\n")
+		}, Notice, "without default_ccache_name"},
 		{"", "no Kerberos", func(s *System) { s.Kerberos = nil }, OK, ""},
-		{"sshd-pam", "sshd without PAM", func(s *System) { s.SSHD = text("UsePAM no\nUsePAM yes\n") }, Problem, "does not use PAM"},
-		{"sshd-pam", "sshd as shipped by OpenSSH", func(s *System) { s.SSHD = text("#UsePAM yes\n") }, Problem, "does not use PAM"},
+		{"sshd-pam", "sshd without PAM", func(s *System) { s.SSHD = sshd("UsePAM no\nUsePAM yes\n") }, Problem, "does not use PAM"},
+		{"sshd-pam", "sshd without PAM by a file that is included", func(s *System) {
+			s.SSHD = append([]Part{{"/etc/ssh/sshd_config", ""}, {"/etc/ssh/sshd_config.d/x.conf", "UsePAM no\n"}}, s.SSHD...)
+		}, Problem, "does not use PAM"},
+		{"sshd-pam", "sshd as shipped by OpenSSH", func(s *System) { s.SSHD = sshd("#UsePAM yes\n") }, Problem, "does not use PAM"},
 		{"tmpdir", "libpam-tmpdir", func(s *System) {
 			s.set("login", ours+"session optional pam_tmpdir.so\n")
 			s.Policy.Environment = policy.Keep
@@ -305,7 +363,12 @@ func TestWhatIsFound(t *testing.T) {
 		{"leftover-base", "old base", func(s *System) { s.Leftovers.Bases = []string{"/tmp/gotmpns-00000000"} }, Notice, "look like a base, and are not in use: 1"},
 		{"leftover-aside", "set aside", func(s *System) { s.Leftovers.Aside = []string{"/x"} }, Notice, "set aside"},
 		{"leftover-unknown", "unknown users", func(s *System) { s.Leftovers.Unknown = []string{"/x"} }, Notice, "no longer exist: 1"},
-	} {
+	}
+}
+
+// Each fault has the one finding that says so.
+func TestWhatIsFound(t *testing.T) {
+	for _, c := range faults(t) {
 		t.Run(c.name, func(t *testing.T) {
 			s := healthy(t)
 			c.spoil(&s)
@@ -427,12 +490,19 @@ func TestADraft(t *testing.T) {
 	}
 }
 
-func TestTheConfigurationThatAStackNames(t *testing.T) {
-	if got := ConfigOf(files(debianCommon+"session optional pam_gotmpns.so debug config=/etc/other.toml\n", "")); got != "/etc/other.toml" {
-		t.Errorf("%q", got)
-	}
-	if got := ConfigOf(files(debianCommon+ours, "")); got != "" {
-		t.Errorf("%q", got)
+func TestTheConfigurationsThatStacksName(t *testing.T) {
+	const other = "session optional pam_gotmpns.so debug config=/etc/other.toml\n"
+	for _, c := range []struct {
+		stacks pamconf.Stacks
+		want   []string
+	}{
+		{files(debianCommon+other, ""), []string{"/etc/other.toml"}},
+		{files(debianCommon+ours, debianCommon+other), []string{config.DefaultPath, "/etc/other.toml"}},
+		{files(debianCommon, debianCommon), []string{config.DefaultPath}},
+	} {
+		if diff := cmp.Diff(c.want, ConfigsOf(c.stacks)); diff != "" {
+			t.Error(diff)
+		}
 	}
 }
 
@@ -483,14 +553,14 @@ func TestWhereOthersCanMakeATarget(t *testing.T) {
 		"/open/made": "/open", "/open/made/x": "/open", "/open/$USER": "/open", "/group/$USER/x": "/group",
 		"/sticky/missing": "/sticky", "/sticky/$USER": "/sticky",
 	} {
-		if got := openAbove(top + target); got != top+want {
-			t.Errorf("%s: %q, expected %q", target, got, top+want)
+		if got := openAbove(top + target); got.Dir != top+want || got.Sticky != strings.Contains(want, "sticky") {
+			t.Errorf("%s: %+v, expected %q", target, got, top+want)
 		}
 	}
-	if got := openAbove(top + "/sticky/made"); os.Getuid() == 0 && got != "" {
-		t.Errorf("what root has made below a sticky bit: %q", got)
+	if got := openAbove(top + "/sticky/made"); os.Getuid() == 0 && got.Dir != "" {
+		t.Errorf("what root has made below a sticky bit: %+v", got)
 	}
-	if got := openAbove("~/x"); got != "" {
-		t.Errorf("below a home directory: %q", got)
+	if got := openAbove("~/x"); got.Dir != "" {
+		t.Errorf("below a home directory: %+v", got)
 	}
 }

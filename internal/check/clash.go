@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -23,7 +24,7 @@ func tmpfiles(s System) []Finding {
 		if aged && !isKept(s.Tmpfiles, p.Target+"/gotmpns-1a2b3c4d") {
 			findings = append(findings, Finding{"tmpfiles", Problem, subject,
 				"systemd-tmpfiles may remove the private directories in " + p.Target + " when they are old",
-				"install gotmpns.conf into /usr/lib/tmpfiles.d; it has the line \"x " + p.Target + "/gotmpns-*\"", ""})
+				restoreTmpfiles(s.Tmpfiles[tmpfilesOurs]), s.Tmpfiles[tmpfilesOurs].Path})
 		}
 	}
 	if findings == nil {
@@ -32,12 +33,33 @@ func tmpfiles(s System) []Finding {
 	return findings
 }
 
-// isKept looks for a line of type x or X whose pattern has the path (tmpfiles.d(5)).
-func isKept(files map[string]string, name string) bool {
-	for _, text := range files {
-		for line := range strings.Lines(text) {
+// tmpfilesOurs is the file that is installed for systemd-tmpfiles.
+const tmpfilesOurs = "gotmpns.conf"
+
+// restoreTmpfiles advises how to get the lines of our file to take effect: an administrator's
+// file of that name hides it.
+func restoreTmpfiles(ours Part) string {
+	if strings.HasPrefix(ours.Path, "/etc/") || strings.HasPrefix(ours.Path, "/run/") {
+		return fmt.Sprintf("remove %s, which hides the file of that name that was installed", ours.Path)
+	}
+	return "install the package again, as a whole: its " + tmpfilesOurs + " in tmpfiles.d keeps them"
+}
+
+// isKept looks for a line of type x, or for two of type X, whose patterns have a base and
+// an instance in it: X spares nothing below a directory (tmpfiles.d(5)).
+func isKept(files map[string]Part, base string) bool {
+	if isExcluded(files, base, "x") {
+		return true
+	}
+	return isExcluded(files, base, "X") && isExcluded(files, base+"/1000", "xX")
+}
+
+// isExcluded looks for a line of one of these types whose pattern has the path.
+func isExcluded(files map[string]Part, name, types string) bool {
+	for _, file := range files {
+		for line := range strings.Lines(file.Text) {
 			fields := strings.Fields(line)
-			if len(fields) < 2 || !strings.HasPrefix(strings.ToLower(fields[0]), "x") {
+			if len(fields) < 2 || !strings.ContainsAny(fields[0][:1], types) {
 				continue
 			}
 			if ok, err := path.Match(strings.Trim(fields[1], `"`), name); err == nil && ok {
@@ -60,14 +82,16 @@ func namespace(s System) []Finding {
 		return nil
 	}
 	var findings []Finding
-	for line := range strings.Lines(s.Namespace) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 || !isTarget(s.Policy, strings.TrimSuffix(fields[0], "/")) {
-			continue
+	for _, file := range s.Namespace {
+		for line := range strings.Lines(file.Text) {
+			fields := strings.Fields(line)
+			if len(fields) == 0 || !isTarget(s.Policy, strings.TrimSuffix(fields[0], "/")) {
+				continue
+			}
+			findings = append(findings, Finding{"pam-namespace", Problem, "pam_namespace",
+				fmt.Sprintf("%s calls it, and %s has %s, which is private already: one hides the other", lines[0].Place(), file.Path, fields[0]),
+				fmt.Sprintf("remove the line of %s from %s; \"gotmpns import\" converts the rest", fields[0], file.Path), file.Path})
 		}
-		findings = append(findings, Finding{"pam-namespace", Problem, "pam_namespace",
-			fmt.Sprintf("%s calls it, and namespace.conf has %s, which is private already: one hides the other", lines[0].Place(), fields[0]),
-			"remove the directory from namespace.conf; \"gotmpns import\" converts the rest", "/etc/security/namespace.conf"})
 	}
 	return findings
 }
@@ -82,8 +106,8 @@ func kerberos(s System) []Finding {
 	if s.Kerberos == nil {
 		return nil
 	}
-	const subject, key = "Kerberos", "default_ccache_name"
-	cache := last(settings(*s.Kerberos, key))
+	const subject, main = "Kerberos", "/etc/krb5.conf"
+	cache, where := cacheName(s.Kerberos)
 	file, isFile := strings.CutPrefix(cache, "FILE:")
 	if cache == "" {
 		file, isFile = "/tmp/krb5cc_%{uid}", true // the library's own
@@ -95,15 +119,36 @@ func kerberos(s System) []Finding {
 		if !isFile || !paths.IsWithin(file, p.Target) {
 			continue
 		}
-		const advice = "set " + key + " = KEYRING:persistent:%{uid} (or KCM:) under [libdefaults] in /etc/krb5.conf"
+		const advice = "set " + ccacheName + " = KEYRING:persistent:%{uid} (or KCM:) under [libdefaults] in "
 		if cache == "" {
-			return []Finding{{"kerberos-default", Notice, subject, "without " + key + ", tickets are kept in " + file +
-				": those that a login fetches stay on the host, and the session does not see them", advice, "/etc/krb5.conf"}}
+			return []Finding{{"kerberos-default", Notice, subject, "without " + ccacheName + ", tickets are kept in " + file +
+				": those that a login fetches stay on the host, and the session does not see them", advice + main, main}}
 		}
-		return []Finding{{"kerberos", Problem, subject, key + " = " + cache +
-			": tickets that a login fetches stay on the host, and the session does not see them", advice, "/etc/krb5.conf"}}
+		return []Finding{{"kerberos", Problem, subject, ccacheName + " = " + cache +
+			": tickets that a login fetches stay on the host, and the session does not see them", advice + where, where}}
 	}
-	return []Finding{{"kerberos", OK, subject, "tickets are kept outside of the private directories", "", "/etc/krb5.conf"}}
+	return []Finding{{"kerberos", OK, subject, "tickets are kept outside of the private directories", "", cmp.Or(where, main)}}
+}
+
+const ccacheName = "default_ccache_name"
+
+// cacheName returns the first value in [libdefaults], which is the one that the library
+// uses, and its file; empty: there is none.
+func cacheName(parts []Part) (cache, file string) {
+	isDefaults := map[string]bool{} // by file: each has sections of its own
+	for _, part := range parts {
+		for line := range strings.Lines(part.Text) {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, "[") {
+				isDefaults[part.Path] = strings.HasPrefix(line, "[libdefaults]")
+			}
+			key, value, ok := strings.Cut(line, "=")
+			if ok && isDefaults[part.Path] && strings.TrimSpace(key) == ccacheName {
+				return strings.TrimSpace(value), part.Path
+			}
+		}
+	}
+	return "", ""
 }
 
 // sshd without PAM opens no sessions of ours; the first line of a name counts.
@@ -111,17 +156,29 @@ func sshd(s System) []Finding {
 	if s.SSHD == nil {
 		return nil
 	}
-	for line := range strings.Lines(*s.SSHD) {
-		fields := strings.Fields(strings.Replace(line, "=", " ", 1))
-		if len(fields) >= 2 && strings.EqualFold(fields[0], "UsePAM") {
-			if strings.EqualFold(fields[1], "yes") {
-				return nil
+	const main = "/etc/ssh/sshd_config"
+	value, file := usePAM(s.SSHD)
+	advice := fmt.Sprintf("set \"UsePAM yes\" in %s, and restart sshd", file)
+	switch {
+	case strings.EqualFold(value, "yes"):
+		return nil
+	case file == "":
+		file, advice = main, "write \"UsePAM yes\" at the beginning of "+main+", and restart sshd"
+	}
+	return []Finding{{"sshd-pam", Problem, "sshd", "it does not use PAM, so ssh gives no private directory", advice, file}}
+}
+
+// usePAM returns the value of the first line, and its file; empty: there is none.
+func usePAM(parts []Part) (value, file string) {
+	for _, part := range parts {
+		for line := range strings.Lines(part.Text) {
+			fields := strings.Fields(strings.Replace(line, "=", " ", 1))
+			if len(fields) >= 2 && strings.EqualFold(fields[0], "UsePAM") {
+				return fields[1], part.Path
 			}
-			break
 		}
 	}
-	return []Finding{{"sshd-pam", Problem, "sshd", "it does not use PAM, so ssh gives no private directory",
-		"set \"UsePAM yes\" in /etc/ssh/sshd_config", "/etc/ssh/sshd_config"}}
+	return "", ""
 }
 
 func tmpdir(s System) []Finding {

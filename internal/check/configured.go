@@ -18,7 +18,19 @@ func configured(s System) []Finding {
 	if s.ConfigErr != nil {
 		return nil
 	}
-	return slices.Concat(unknownNames(s), shares(s), sizes(s), quotas(s), elsewhere(s), openTargets(s), homes(s))
+	return slices.Concat(unknownNames(s), shares(s), sizes(s), quotas(s), elsewhere(s), openTargets(s), homes(s), programs(s))
+}
+
+// programs says what cannot be found out without running a program of the administrator's.
+func programs(s System) []Finding {
+	var findings []Finding
+	for _, p := range s.Policy.Private {
+		if p.OnCreate != "" {
+			findings = append(findings, Finding{"on-create", OK, p.Target,
+				p.OnCreate + " is not run by check: if it fails, it refuses the first login of each user; \"gotmpns try\" runs it", "", p.OnCreate})
+		}
+	}
+	return findings
 }
 
 // unknownNames reports rules that match nobody.
@@ -113,9 +125,9 @@ func quotas(s System) []Finding {
 		}
 		m := s.Mounts.At(at)
 		switch counts := m != nil && hasUserQuota(m.VFSOptions); {
-		case counts && p.Kind == policy.Tmpfs:
-			findings = append(findings, Finding{"quota-tmpfs", Notice, p.Target,
-				"quotas of users on " + m.Mountpoint + " do not count in it: it is a tmpfs of its own", "limit it by its size, or use kind = \"directory\"", s.ConfigPath})
+		case counts && p.Kind == policy.Tmpfs: // whether it has a limit is another finding
+			findings = append(findings, Finding{"quota-tmpfs", OK, p.Target,
+				"quotas of users on " + m.Mountpoint + " do not count in it: it is a tmpfs of its own, which its size limits", "", ""})
 		case counts:
 			findings = append(findings, Finding{"quota", OK, p.Target, "quotas of users on " + m.Mountpoint + " count in it", "", ""})
 		}
@@ -156,13 +168,30 @@ func elsewhere(s System) []Finding {
 func openTargets(s System) []Finding {
 	var findings []Finding
 	for _, p := range s.Policy.Private {
-		if open := s.Targets[p.Target].Open; open != "" {
-			findings = append(findings, Finding{"target-open", Notice, p.Target,
-				"others than root can create names in " + open + ": a user who creates this one first decides whether others can log in",
-				"create it as root before, for each user if it differs, or use a directory that only root can write to", open})
+		open := s.Targets[p.Target].Open
+		if open.Dir == "" {
+			continue
 		}
+		findings = append(findings, Finding{"target-open", Notice, p.Target,
+			"others than root can create names in " + open.Dir + ": a user who creates this one first decides whether others can log in",
+			open.close(p.Target, s.Targets[p.Target].Missing), open.Dir})
 	}
 	return findings
+}
+
+// close advises what keeps others from a target. A directory with the sticky bit, such as
+// /tmp, is meant to be open, and protects what root owns in it.
+func (o Opening) close(target string, missing bool) string {
+	const instead = "use a directory that only root can write to"
+	switch {
+	case !o.Sticky:
+		return fmt.Sprintf("run \"chmod go-w %s\", or %s", o.Dir, instead)
+	case policy.IsVariable(target):
+		return instead
+	case missing:
+		return fmt.Sprintf("create %s as root, or %s", target, instead)
+	}
+	return fmt.Sprintf("run \"chown root %s\", or %s", o.Entry, instead)
 }
 
 func homes(s System) []Finding {

@@ -132,8 +132,12 @@ func targets(s System) []Finding {
 	}
 	findings := judgeTargets(s)
 	if findings == nil && s.Refused != nil {
+		command := "gotmpns check --all-users"
+		if s.Draft {
+			command += " --config " + s.ConfigPath
+		}
 		return []Finding{{"login-refused", Problem, "login", "some logins would be refused: " + s.Refused.Error(),
-			"correct the target or its table; \"gotmpns check --all-users\" shows whose logins", s.ConfigPath}}
+			fmt.Sprintf("correct the target or its table; %q shows whose logins", command), s.ConfigPath}}
 	}
 	return findings
 }
@@ -150,11 +154,23 @@ func judgeTargets(s System) []Finding {
 	}
 	for _, b := range s.Policy.Bind {
 		if source := s.Sources[b.Source]; source.Err != "" {
+			advice := source.instead("source")
+			if source.Missing {
+				advice = fmt.Sprintf("create %s, a directory or a file as %s is, or ", b.Source, b.Target)
+			}
 			findings = append(findings, Finding{"bind-source", Problem, b.Target, "its source cannot be used: " + source.Err,
-				"create " + b.Source + ", or take the table out of the configuration", b.Source})
+				advice + "take the table out of the configuration", b.Source})
 		}
 	}
 	return findings
+}
+
+// instead advises the path behind a symbolic link; where there is none, it is empty.
+func (t Target) instead(key string) string {
+	if t.Behind == "" {
+		return ""
+	}
+	return fmt.Sprintf("write %s = %q, which is behind the link, or ", key, t.Behind)
 }
 
 func judgeTarget(p policy.Private, t Target) Finding {
@@ -163,10 +179,12 @@ func judgeTarget(p policy.Private, t Target) Finding {
 	switch {
 	case t.Missing && p.Create != nil:
 		return Finding{} // the first login makes it
+	case t.Missing:
+		return problem("target-missing", t.Err, fmt.Sprintf("create the directory %s, or take the table out of the configuration", p.Target))
 	case t.Err != "":
-		return problem("target-missing", t.Err, "make it a directory, or take it out of the configuration")
+		return problem("target-missing", t.Err, t.instead("target")+"take the table out of the configuration")
 	case !t.Directory:
-		return problem("target-file", "it is not a directory", "make it a directory, or take it out of the configuration")
+		return problem("target-file", "it is not a directory", "replace it by a directory, or take the table out of the configuration")
 	case p.Kind == policy.Tmpfs || p.Base != "":
 		return Finding{}
 	case t.UID != 0:

@@ -26,7 +26,7 @@ import (
 
 // Where says what to look at, beside what has a fixed place.
 type Where struct {
-	Config string   // empty: what a PAM stack names, or the default
+	Config string   // empty: the first that a PAM stack uses
 	Files  []string // that make up the module, as installed
 }
 
@@ -41,9 +41,9 @@ func Read(where Where) System {
 		}
 	}
 	s.Stacks = pamconf.Read()
-	inPlace := cmp.Or(ConfigOf(s.Stacks), config.DefaultPath)
-	s.ConfigPath = cmp.Or(where.Config, inPlace)
-	s.Draft = s.ConfigPath != inPlace
+	inPlace := ConfigsOf(s.Stacks)
+	s.ConfigPath = cmp.Or(where.Config, inPlace[0])
+	s.Draft = !slices.Contains(inPlace, s.ConfigPath)
 	s.Policy, s.ConfigErr = config.Load(s.ConfigPath)
 	_, err := os.Lstat(s.ConfigPath)
 	s.Defaults = s.ConfigErr == nil && os.IsNotExist(err)
@@ -113,10 +113,9 @@ func (s *System) readOthers() {
 	s.Profile = err == nil
 	s.SSHD = withIncludes("/etc/ssh/sshd_config", "/etc/ssh", "include")
 	s.Kerberos = withIncludes("/etc/krb5.conf", "/etc", "includedir", "include")
-	s.Namespace = text("/etc/security/namespace.conf")
 	more, _ := filepath.Glob("/etc/security/namespace.d/*.conf")
-	for _, name := range more {
-		s.Namespace += "\n" + text(name)
+	for _, name := range append([]string{"/etc/security/namespace.conf"}, more...) {
+		s.Namespace = append(s.Namespace, Part{name, text(name)})
 	}
 	s.SELinux = strings.TrimSpace(text("/sys/fs/selinux/enforce")) == "1" && !slices.ContainsFunc(s.Files, isLabelled)
 }
@@ -184,7 +183,11 @@ func readTarget(name string) Target {
 	defer root.Close()
 	f, err := mountfd.Open(root, name)
 	if err != nil {
-		return Target{Err: err.Error(), Missing: errors.Is(err, fs.ErrNotExist)}
+		target := Target{Err: err.Error(), Missing: errors.Is(err, fs.ErrNotExist)}
+		if errors.Is(err, unix.ELOOP) {
+			target.Behind, _ = filepath.EvalSymlinks(name) // a link that leads nowhere has nothing behind it
+		}
+		return target
 	}
 	defer f.Close()
 	info, err := mountfd.Stat(f)
@@ -195,22 +198,23 @@ func readTarget(name string) Target {
 }
 
 // openAbove returns the directory on the way to a target in which others than root can
-// make or replace the next name; empty: there is none, or it is below a home directory.
+// make or replace the next name; zero: there is none, or it is below a home directory.
 // With the sticky bit, what root has made there is safe.
-func openAbove(target string) string {
+func openAbove(target string) Opening {
 	if strings.HasPrefix(target, "~") {
-		return ""
+		return Opening{}
 	}
 	for at := target; at != "/"; at = path.Dir(at) {
 		var dir, entry unix.Stat_t
 		if unix.Lstat(path.Dir(at), &dir) != nil || dir.Mode&unix.S_IFMT != unix.S_IFDIR || dir.Mode&mountfd.WritableByOthers == 0 {
 			continue
 		}
-		if dir.Mode&unix.S_ISVTX == 0 || unix.Lstat(at, &entry) != nil || entry.Uid != 0 {
-			return path.Dir(at)
+		sticky := dir.Mode&unix.S_ISVTX != 0
+		if !sticky || unix.Lstat(at, &entry) != nil || entry.Uid != 0 {
+			return Opening{path.Dir(at), sticky, at}
 		}
 	}
-	return ""
+	return Opening{}
 }
 
 func readFile(name string) File {
@@ -223,16 +227,16 @@ func readFile(name string) File {
 
 // readTmpfiles reads what systemd-tmpfiles would: of files with one name that of
 // the first directory takes effect (tmpfiles.d(5)). Nil: there is no systemd-tmpfiles.
-func readTmpfiles() map[string]string {
+func readTmpfiles() map[string]Part {
 	if _, err := os.Stat("/usr/bin/systemd-tmpfiles"); err != nil {
 		return nil
 	}
-	files := map[string]string{}
+	files := map[string]Part{}
 	for _, dir := range []string{"/etc", "/run", "/usr/local/lib", "/usr/lib"} {
 		names, _ := filepath.Glob(dir + "/tmpfiles.d/*.conf")
 		for _, name := range names {
 			if _, seen := files[path.Base(name)]; !seen {
-				files[path.Base(name)] = text(name)
+				files[path.Base(name)] = Part{name, text(name)}
 			}
 		}
 	}
@@ -241,25 +245,25 @@ func readTmpfiles() map[string]string {
 
 // withIncludes reads a file with what it includes in place, one level deep; nil:
 // there is no such file. Words are the directives, in lower case.
-func withIncludes(name, dir string, words ...string) *string {
+func withIncludes(name, dir string, words ...string) []Part {
 	if _, err := os.Stat(name); err != nil {
 		return nil
 	}
-	var all strings.Builder
+	parts := []Part{{Path: name}}
 	for line := range strings.Lines(text(name)) {
 		fields := strings.Fields(line)
 		if len(fields) < 2 || !slices.Contains(words, strings.ToLower(fields[0])) {
-			all.WriteString(line)
+			parts[len(parts)-1].Text += line
 			continue
 		}
 		for _, pattern := range fields[1:] {
 			for _, included := range filesOf(pattern, dir) {
-				all.WriteString(text(included) + "\n")
+				parts = append(parts, Part{included, text(included)})
 			}
 		}
+		parts = append(parts, Part{Path: name})
 	}
-	content := all.String()
-	return &content
+	return parts
 }
 
 func filesOf(pattern, dir string) []string {

@@ -67,7 +67,7 @@ func sessions(s System) []Finding {
 			text += ", and start others: " + some(o.Named)
 		}
 		findings = append(findings, Finding{"session-outside", Notice, subject, text,
-			fmt.Sprintf("end them, for example by \"loginctl terminate-user %s\"", o.User), ""})
+			fmt.Sprintf("end them, for example by \"loginctl terminate-user %[1]s\" or, where that does not reach them, \"pkill -u %[1]s\"", o.User), ""})
 	}
 	return findings
 }

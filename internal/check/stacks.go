@@ -1,10 +1,12 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
+	"gotmpns/internal/config"
 	"gotmpns/internal/pamconf"
 )
 
@@ -88,6 +90,8 @@ func judgeLine(s System, l pamconf.Line) []Finding {
 	switch {
 	case l.Type != "session":
 		problem("pam-type", fmt.Sprintf("%s stands under %q, where it does nothing but fail", moduleName, l.Type), "it is a session module: begin the line with \"session\"")
+	case l.Length > pamconf.LongestLine:
+		problem("pam-long", fmt.Sprintf("it has %d characters, and libpam 1.5 cuts it after %d", l.Length, pamconf.LongestLine), "shorten its arguments: use shorter paths")
 	case l.EndsStack():
 		problem("pam-last", "with \""+l.Control+"\", no module after it is called", "write \"optional\" or \"required\"")
 	}
@@ -231,13 +235,18 @@ func CallOf(s pamconf.Stacks, service string) Call {
 	return c
 }
 
-// ConfigOf returns the configuration that the first line of the module names;
-// empty: none.
-func ConfigOf(s pamconf.Stacks) string {
+// ConfigsOf returns the configurations that logins use, in the order of the lines that call
+// the module. There is at least one.
+func ConfigsOf(s pamconf.Stacks) []string {
+	var names []string
 	for _, l := range ourLines(s) {
-		if config := pamconf.ParseArguments(l.Args).Config; config != "" {
-			return config
+		name := cmp.Or(pamconf.ParseArguments(l.Args).Config, config.DefaultPath)
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	return ""
+	if names == nil {
+		return []string{config.DefaultPath}
+	}
+	return names
 }

@@ -43,7 +43,7 @@ func judgeLoginUnit(name string, unit Unit) []Finding {
 	}
 	return []Finding{{"unit-privatetmp", Problem, name,
 		fmt.Sprintf("PrivateTmp=%s hides the host's /tmp from all who log in there, exempt users included", value),
-		fmt.Sprintf("run \"systemctl edit %s\" and set PrivateTmp=no under [Service]", name), unit.Path}}
+		fmt.Sprintf("run \"systemctl edit %s\", write PrivateTmp=no under [Service], and restart it", name), unit.Path}}
 }
 
 // judgePAMUnit looks at a unit that opens a session itself: systemd sets the sandbox
@@ -59,13 +59,13 @@ func judgePAMUnit(s System, name, service string, unit Unit) []Finding {
 	}
 	if value := last(settings(unit.Text, "PrivateTmp")); isPrivateTmp(value) && value != "disconnected" && (private("/tmp") || private("/var/tmp")) {
 		findings = append(findings, problem("PrivateTmp="+value+" uses a directory in /tmp or /var/tmp",
-			fmt.Sprintf("run \"systemctl edit %s\" and set PrivateTmp=no, since its session has a private /tmp", name)))
+			fmt.Sprintf("run \"systemctl edit %s\" and write PrivateTmp=no under [Service], since its session has a private /tmp", name)))
 	}
 	for _, key := range sandboxPaths {
 		for _, p := range unitPaths(settings(unit.Text, key)) {
 			if slices.ContainsFunc(s.Policy.Private, func(t policy.Private) bool { return paths.IsBelow(p, t.Target) }) {
 				findings = append(findings, problem(key+"="+p+" lies below a target",
-					fmt.Sprintf("run \"systemctl edit %s\" and move the path, or write -%s if it may be missing", name, p)))
+					fmt.Sprintf("run \"systemctl edit %s\", write \"%s=\" under [Service] to clear the list, and then its paths again, as -%s if it may be missing", name, key, p)))
 			}
 		}
 	}

@@ -103,7 +103,12 @@ type Line struct {
 	Module  string // or the file that is included
 	Args    []string
 	Level   int // number of substacks around it
+	Length  int // in bytes, with the lines that continue it
 }
+
+// LongestLine is what libpam 1.5 and older read of a line, in bytes; the rest is another
+// line for them. Later versions have no limit.
+const LongestLine = 1023
 
 // Place names file and line.
 func (l Line) Place() string { return fmt.Sprintf("%s:%d", l.File, l.Number) }
@@ -197,10 +202,10 @@ func parse(f File) []Line {
 			pending += before + " "
 			continue
 		}
-		words := split(pending + text)
+		words, length := split(pending+text), len(pending)+len(strings.TrimSuffix(raw, "\n"))
 		pending = ""
 		if l, ok := lineOf(words); ok {
-			l.File, l.Number = f.Path, begun
+			l.File, l.Number, l.Length = f.Path, begun, length
 			lines = append(lines, l)
 		}
 	}

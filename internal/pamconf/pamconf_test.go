@@ -23,11 +23,11 @@ func TestLinesAreReadAsLibpamReadsThem(t *testing.T) {
 	text := "# comment\n\n-SESSION [success=1 default=ignore] \\\n  pam_x.so a=[b c] [d=e f\\]] # more\n@include other\n" +
 		"auth Required pam_y.so\nbroken\nsession optional pam_z.so # not continued \\\nsession optional pam_a.so\n"
 	want := []Line{
-		{"/s", 3, "session", "[success=1 default=ignore]", "pam_x.so", []string{"a=[b", "c]", "d=e f]"}, 0},
-		{"/s", 5, "", "@include", "other", nil, 0},
-		{"/s", 6, "auth", "required", "pam_y.so", []string{}, 0},
-		{"/s", 8, "session", "optional", "pam_z.so", []string{}, 0},
-		{"/s", 9, "session", "optional", "pam_a.so", []string{}, 0},
+		{"/s", 3, "session", "[success=1 default=ignore]", "pam_x.so", []string{"a=[b", "c]", "d=e f]"}, 0, 72},
+		{"/s", 5, "", "@include", "other", nil, 0, 14},
+		{"/s", 6, "auth", "required", "pam_y.so", []string{}, 0, 22},
+		{"/s", 8, "session", "optional", "pam_z.so", []string{}, 0, 43},
+		{"/s", 9, "session", "optional", "pam_a.so", []string{}, 0, 25},
 	}
 	if diff := cmp.Diff(want, parse(File{"/s", text})); diff != "" {
 		t.Error(diff)
