@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,12 +43,13 @@ clash. Nothing is changed.
 With --user, it also shows how each rule works out for a login of that user, and
 the plan that follows: what would be done for that login. The plan needs root.
 With --all-users, it counts the users who get private directories, are exempt or
-would be refused, and names the rule.
+would be refused, and names the rule or the reason.
 
 With --config, it looks at that file (and at the drop-ins in the directory beside
 it, FILE without ".toml" and with ".d") instead of the one in place.
 
-The exit status is 0 when nothing is wrong and 3 when there is a problem.`,
+The exit status is 0 when nothing is wrong and 3 when there is a problem, or a
+login that was asked about would be refused.`,
 		Example: `  gotmpns check
   gotmpns check --user alice --service cron   # why has her job no private /tmp?
   gotmpns check --all-users                    # who gets one, who does not
@@ -104,7 +107,7 @@ func runCheck(out io.Writer, flags checkFlags) error {
 		return err
 	}
 	system := check.Read(where)
-	r := report{Findings: check.All(system)}
+	r := report{Findings: allFindings(where, system)}
 	call, err := callFor(flags, system)
 	if err != nil {
 		return err
@@ -119,7 +122,7 @@ func runCheck(out io.Writer, flags checkFlags) error {
 			return err
 		}
 	}
-	r.Fine = check.Fine(r.Findings) && (r.Login == nil || r.Login.Refused == "")
+	r.Fine = check.Fine(r.Findings) && (r.Login == nil || r.Login.Refused == "") && refused(r.Users) == 0
 	if flags.json {
 		err = printJSON(out, r)
 	} else {
@@ -129,6 +132,24 @@ func runCheck(out io.Writer, flags checkFlags) error {
 		err = statusError(exitFindings)
 	}
 	return err
+}
+
+// allFindings judges a system and, where no configuration was named, by each that logins
+// use.
+func allFindings(where check.Where, system check.System) []check.Finding {
+	findings := check.All(system)
+	if where.Config != "" {
+		return findings
+	}
+	for _, other := range check.ConfigsOf(system.Stacks)[1:] {
+		where.Config = other
+		for _, f := range check.All(check.Read(where)) {
+			if !slices.Contains(findings, f) {
+				findings = append(findings, f)
+			}
+		}
+	}
+	return findings
 }
 
 // callFor says how the service of the flags calls the module.
@@ -147,10 +168,10 @@ func callFor(flags checkFlags, system check.System) (check.Call, error) {
 
 // configOf is the configuration that a login reads.
 func configOf(call check.Call, system check.System) string {
-	if call.Arguments.Config != "" && !system.Draft {
-		return call.Arguments.Config
+	if call.Line.File == "" || system.Draft {
+		return system.ConfigPath
 	}
-	return system.ConfigPath
+	return cmp.Or(call.Arguments.Config, config.DefaultPath)
 }
 
 // explainLogin follows a login through the configuration.
@@ -296,6 +317,13 @@ func summary(r report) string {
 	}
 	if r.Login != nil && r.Login.Refused != "" {
 		parts = append(parts, "the login would be refused")
+	}
+	switch n := refused(r.Users); n {
+	case 0:
+	case 1:
+		parts = append(parts, "the logins of 1 user would be refused")
+	default:
+		parts = append(parts, fmt.Sprintf("the logins of %d users would be refused", n))
 	}
 	if parts == nil {
 		return "no problems found"

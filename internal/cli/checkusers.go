@@ -104,6 +104,17 @@ func outcomeOf(rules []check.Judged) (outcome, reason string) {
 	return outcomePrivate, strings.Join(slices.Compact(tables), ", ")
 }
 
+// refused counts the users whose logins would be refused.
+func refused(groups []userGroup) int {
+	n := 0
+	for _, g := range groups {
+		if g.Outcome == outcomeRefused {
+			n += len(g.Users)
+		}
+	}
+	return n
+}
+
 // listedUser is a line of passwd(5).
 type listedUser struct {
 	user.User
