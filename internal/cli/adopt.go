@@ -71,9 +71,9 @@ type stray struct {
 }
 
 func adopt(cmd *cobra.Command, uids []uint32, apply bool) error {
-	p, err := config.Load(config.DefaultPath)
+	p, err := config.Load(configInPlace())
 	if err != nil {
-		return hinted(err, `"gotmpns check" shows all that is wrong with the configuration`)
+		return hinted(err, mistakesHint(""))
 	}
 	inv, err := inventory.Take(p, inventory.Want{})
 	if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ var kinds = []kind{
 
 func newClean() *cobra.Command {
 	var dryRun, mountPoints bool
-	path := config.DefaultPath
+	var path string
 	wanted := make([]bool, len(kinds))
 	cmd := &cobra.Command{
 		Use:   "clean [--dry-run] [--all-unused | --KIND... | --mount-points] [--config FILE]",
@@ -71,7 +72,7 @@ Nothing is removed while its user has a session or any process uses it.`,
 	}
 	f.BoolVar(&mountPoints, "mount-points", false, "undo what mount_points = \"make\" has mounted on the host, and nothing else")
 	f.BoolVarP(&dryRun, "dry-run", "n", false, "print what is due, and remove nothing")
-	f.StringVar(&path, "config", path, "the configuration `FILE` that says what is due")
+	f.StringVar(&path, "config", "", "let the configuration `FILE` say what is due, instead of the one in place")
 	return cmd
 }
 
@@ -85,7 +86,7 @@ func clean(out io.Writer, path string, due []cleanup.Kind, dryRun bool) error {
 	if !isRoot() {
 		return needRoot("remove private directories")
 	}
-	path, err := configFile(path)
+	file, err := configFile(path)
 	if err != nil {
 		return err
 	}
@@ -93,9 +94,9 @@ func clean(out io.Writer, path string, due []cleanup.Kind, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	p, err := config.Load(path)
+	p, err := config.Load(cmp.Or(file, configInPlace()))
 	if err != nil {
-		return hinted(err, `"gotmpns check" shows all that is wrong with the configuration`)
+		return hinted(err, mistakesHint(path))
 	}
 	records, err := state.Open(v.Host.Root)
 	if err != nil {

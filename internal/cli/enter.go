@@ -63,7 +63,7 @@ func enter(cmd *cobra.Command, name string, command []string, flags trialFlags) 
 		if !session.Private {
 			defer session.Close()
 			return hinted(fmt.Errorf("cannot enter a private view of %s: a session has none: %s", printable(name), whyNothing(session)),
-				fmt.Sprintf("%q shows every rule", flags.checkCommand(u)))
+				fmt.Sprintf("\"%s\" shows every rule", flags.checkCommand(u)))
 		}
 	} else if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -13,15 +14,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gotmpns/internal/check"
 	"gotmpns/internal/config"
 	"gotmpns/internal/inventory"
+	"gotmpns/internal/pamconf"
 	"gotmpns/internal/policy"
 )
 
 // takeInventory looks around: root sees everything, except in a container without
 // CAP_SYS_ADMIN, and other users their own processes; notes say what could not be known.
 func takeInventory(cmd *cobra.Command, want inventory.Want) (inventory.Inventory, error) {
-	p, err := config.Load(config.DefaultPath)
+	p, err := config.Load(configInPlace())
 	if err != nil {
 		note(cmd.ErrOrStderr(), `the configuration cannot be used, so a base that it names is not known: "gotmpns check" says why`)
 		p = policy.Default()
@@ -38,6 +41,39 @@ func takeInventory(cmd *cobra.Command, want inventory.Want) (inventory.Inventory
 		return inventory.Inventory{}, err
 	}
 	return inventory.Own(uint32(os.Getuid()), name, p), nil
+}
+
+// configInPlace is the configuration that logins use: the one that a PAM stack names, or
+// the default.
+func configInPlace() string { return configOfService(usualService) }
+
+// configOfService is the configuration of logins through a PAM service.
+func configOfService(service string) string {
+	stacks := pamconf.Read()
+	if call := check.CallOf(stacks, service); call.Line.File != "" {
+		return cmp.Or(call.Arguments.Config, config.DefaultPath)
+	}
+	return check.ConfigsOf(stacks)[0]
+}
+
+// mistakesHint says what shows all mistakes of a configuration; empty: of the one in place.
+func mistakesHint(file string) string {
+	command := "gotmpns check"
+	if file != "" {
+		command += " --config " + quoted(file)
+	}
+	return fmt.Sprintf("\"%s\" shows all that is wrong with the configuration", command)
+}
+
+// quoted makes one word of a shell of a name.
+func quoted(name string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_-./@%+=:,", r)
+	}
+	if name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }) {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
 func isRoot() bool { return os.Geteuid() == 0 }

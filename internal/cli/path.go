@@ -182,12 +182,13 @@ func notes(inv inventory.Inventory, l location) []string {
 // whyOnHost says why a user sees the host's file at a path; empty: a login would see
 // another one, or it cannot be known.
 func whyOnHost(name, file string) string {
-	p, err := config.Load(config.DefaultPath)
+	inPlace := configInPlace()
+	p, err := config.Load(inPlace)
 	u, userErr := account(name)
 	if err != nil || userErr != nil {
 		return ""
 	}
-	request, err := requestOf(u, usualService, config.DefaultPath)
+	request, err := requestOf(u, usualService, inPlace)
 	if err != nil {
 		return ""
 	}

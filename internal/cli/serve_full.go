@@ -100,7 +100,7 @@ func bind(path string) (*os.File, func(), error) {
 	address := &net.UnixAddr{Name: path, Net: "unixpacket"}
 	if conn, err := net.DialUnix("unixpacket", nil, address); err == nil {
 		conn.Close()
-		return nil, nil, hinted(fmt.Errorf("cannot listen at %s: another broker does", path), whichBroker())
+		return nil, nil, hinted(fmt.Errorf("cannot listen at %s: another broker does", path), `"ss -xlp" shows which`)
 	}
 	// Left by one that was killed.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -119,14 +119,6 @@ func bind(path string) (*os.File, func(), error) {
 		return nil, nil, fmt.Errorf("cannot listen at %s: %w", path, err)
 	}
 	return file, func() { _ = os.Remove(path) }, nil
-}
-
-// whichBroker says how to find the one that listens.
-func whichBroker() string {
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
-		return `"systemctl status gotmpns" or "ss -xlp" show which`
-	}
-	return `"ss -xlp" shows which`
 }
 
 // watchdog tells the service manager that somebody is free to answer

@@ -31,7 +31,7 @@ func (t *trialFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&t.module, "module", "", "use the module `FILE` instead of "+modulePath)
 	flags.StringVar(&t.worker, "worker", "", "let the module use the worker `FILE`")
-	flags.StringVar(&t.config, "config", "", "use the configuration `FILE` instead of "+config.DefaultPath)
+	flags.StringVar(&t.config, "config", "", "use the configuration `FILE` instead of the one in place")
 	flags.StringVar(&t.service, "service", "", "open it as the PAM service `NAME`, for rules that look at it (default "+trial.Service+")")
 	_ = cmd.RegisterFlagCompletionFunc("service", services)
 }
@@ -56,6 +56,9 @@ func (t *trialFlags) open(u *user.User) (*trial.Session, error) {
 	if stack.Config, err = configFile(t.config); err != nil {
 		return nil, err
 	}
+	if inPlace := configOfService(cmp.Or(t.service, usualService)); t.config == "" && inPlace != config.DefaultPath {
+		stack.Config = inPlace
+	}
 	s, err := trial.Open(u.Username, stack)
 	if err == nil {
 		return s, nil
@@ -63,7 +66,7 @@ func (t *trialFlags) open(u *user.User) (*trial.Session, error) {
 	if refusal := (*trial.Refusal)(nil); !errors.As(err, &refusal) {
 		return nil, err
 	}
-	return nil, hinted(err, fmt.Sprintf("%q shows every rule and what a login would do", t.checkCommand(u)))
+	return nil, hinted(err, fmt.Sprintf("\"%s\" shows every rule and what a login would do", t.checkCommand(u)))
 }
 
 // checkCommand is what explains the same login.
@@ -73,7 +76,7 @@ func (t *trialFlags) checkCommand(u *user.User) string {
 		command += " --service " + t.service
 	}
 	if t.config != "" {
-		command += " --config " + t.config
+		command += " --config " + quoted(t.config)
 	}
 	return command
 }
