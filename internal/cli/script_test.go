@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"gotmpns/internal/check"
 	"gotmpns/internal/trial"
 	"gotmpns/test/leftover"
 )
@@ -64,6 +68,12 @@ func TestScriptsOfRoot(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txt"), func(t *testing.T) {
 			leftover.Snapshot(t, leftover.Ignore("/tmp/gotmpns-*", "/tmp/*script*", "/run/gotmpns", "/run/sudo*", "/run/mount"))
 			t.Cleanup(func() { asBefore(t) })
+			t.Cleanup(func() {
+				if len(awaited) > 0 && !t.Failed() {
+					t.Errorf("advice was read and not followed: %v", awaited)
+				}
+				clear(awaited)
+			})
 			testscript.Run(t, testscript.Params{Files: []string{script}, Cmds: commands, Setup: stage})
 		})
 	}
@@ -142,7 +152,74 @@ func asBefore(t *testing.T) {
 	}
 }
 
-var commands = map[string]func(*testscript.TestScript, bool, []string){"exits": exits}
+var commands = map[string]func(*testscript.TestScript, bool, []string){
+	"exits": exits, "advice": advice, "followed": followed, "hint": hint,
+}
+
+// awaited are the pieces of advice that a script has read and not yet followed, by id.
+var awaited = map[string]*regexp.Regexp{}
+
+// advice ID PATTERN [OPTION...]: "gotmpns check" with these options has a finding of that
+// id with this advice, all of which the pattern describes.
+func advice(ts *testscript.TestScript, negated bool, args []string) {
+	if negated || len(args) < 2 {
+		ts.Fatalf("usage: advice ID PATTERN [OPTION...]")
+	}
+	id, pattern := args[0], regexp.MustCompile("^(?:"+args[1]+")$")
+	found := findingsOf(ts, id, args[2:])
+	if !slices.ContainsFunc(found, func(f check.Finding) bool { return pattern.MatchString(f.Advice) }) {
+		ts.Fatalf("no %s with the advice %q: %+v", id, args[1], found)
+	}
+	if _, unfollowed := awaited[id]; unfollowed {
+		ts.Fatalf("the earlier advice of %s was not followed", id)
+	}
+	awaited[id] = pattern
+}
+
+// followed ID [OPTION...]: the finding whose advice was read has gone.
+func followed(ts *testscript.TestScript, negated bool, args []string) {
+	if negated || len(args) < 1 || awaited[args[0]] == nil {
+		ts.Fatalf("usage: followed ID [OPTION...], after its advice")
+	}
+	pattern := awaited[args[0]]
+	delete(awaited, args[0])
+	for _, f := range findingsOf(ts, args[0], args[1:]) {
+		if pattern.MatchString(f.Advice) {
+			ts.Fatalf("the advice was followed, and it still says %+v", f)
+		}
+	}
+}
+
+// findingsOf returns the findings of an id that are not fine. THROUGH is a command that runs
+// "gotmpns", for a root that sees another host.
+func findingsOf(ts *testscript.TestScript, id string, options []string) []check.Finding {
+	var out struct{ Findings []check.Finding }
+	words := slices.Concat(strings.Fields(ts.Getenv("THROUGH")), []string{"gotmpns", "check", "--json"}, options)
+	command := exec.Command(words[0], words[1:]...)
+	command.Dir = ts.Getenv("STAGE")
+	text, err := command.Output()
+	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != ExitFindings) {
+		ts.Fatalf("gotmpns check --json: %v", err)
+	}
+	ts.Check(json.Unmarshal(text, &out))
+	return slices.DeleteFunc(out.Findings, func(f check.Finding) bool { return f.ID != id || f.Level == check.OK })
+}
+
+// hint TEXT COMMAND...: the command fails, and its hint has the text.
+func hint(ts *testscript.TestScript, negated bool, args []string) {
+	if negated || len(args) < 2 {
+		ts.Fatalf("usage: hint TEXT COMMAND [ARGUMENT...]")
+	}
+	if err := ts.Exec(args[1], args[2:]...); err == nil {
+		ts.Fatalf("%s succeeds", strings.Join(args[1:], " "))
+	}
+	for line := range strings.Lines(ts.ReadFile("stderr")) {
+		if text, ok := strings.CutPrefix(line, "gotmpns: hint: "); ok && strings.Contains(text, args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("no hint with %q: %s", args[0], ts.ReadFile("stderr"))
+}
 
 // exits STATUS COMMAND...: the command ends with just that status.
 func exits(ts *testscript.TestScript, negated bool, args []string) {

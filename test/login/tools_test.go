@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,28 @@ func mustNotFind(t *testing.T, id, text string) {
 	}
 }
 
+// advised is for a finding whose advice is to be followed: all of it matches the pattern. The
+// function that it returns is called afterwards, when the finding must have gone.
+func advised(t *testing.T, id, pattern string) (gone func()) {
+	t.Helper()
+	advice := regexp.MustCompile("^(?:" + pattern + ")$")
+	at := func() int {
+		return slices.IndexFunc(findings(t), func(f finding) bool { return f.ID == id && f.Level != "ok" && advice.MatchString(f.Advice) })
+	}
+	if at() < 0 {
+		t.Fatalf("check does not advise %q for %s: %+v", pattern, id, findings(t))
+	}
+	return func() {
+		t.Helper()
+		settle(t, func() error {
+			if at() >= 0 {
+				return fmt.Errorf("the advice %q was followed, and %s is still there", pattern, id)
+			}
+			return nil
+		})
+	}
+}
+
 // A user manager that lingers from before the module was enabled starts services that
 // see the host's /tmp: check names it, and its advice ends it.
 func TestSystemCheckSeesAManagerFromBefore(t *testing.T) {
@@ -73,11 +96,12 @@ func TestSystemCheckSeesAManagerFromBefore(t *testing.T) {
 	mustRun(t, "systemctl", "start", "user@1001.service")
 	on()
 	f := mustFind(t, "session-outside", "processes of bob see the host's directories")
-	if !strings.Contains(f.Text, "start others: systemd (pid ") || !strings.Contains(f.Advice, "loginctl terminate-user bob") {
+	if !strings.Contains(f.Text, "start others: systemd (pid ") {
 		t.Errorf("%+v", f)
 	}
-	mustRun(t, "systemctl", "restart", "user@1001.service")
-	mustNotFind(t, "session-outside", "bob")
+	gone := advised(t, "session-outside", "end them, for example by \"loginctl terminate-user \\w+\" or, .*")
+	mustRun(t, "loginctl", "terminate-user", "bob")
+	gone()
 }
 
 // What is changed or removed under an open session is seen, by its user as well.
@@ -111,9 +135,13 @@ func TestSystemCheckSeesTheBroker(t *testing.T) {
 	if withBroker {
 		t.Skip("this stops the broker")
 	}
-	mustFind(t, "broker-off", "inactive")
-	mustRun(t, "systemctl", "start", "gotmpns.socket")
-	t.Cleanup(func() { mustRun(t, "systemctl", "stop", "gotmpns.socket", "gotmpns.service") })
+	gone := advised(t, "broker-off", "run \"systemctl enable --now gotmpns.socket\"")
+	mustRun(t, "systemctl", "enable", "--now", "gotmpns.socket")
+	t.Cleanup(func() {
+		mustRun(t, "systemctl", "disable", "gotmpns.socket")
+		mustRun(t, "systemctl", "stop", "gotmpns.socket", "gotmpns.service")
+	})
+	gone()
 	mustFind(t, "broker", "next login starts it")
 	asUser(t, "alice", "true")
 	mustFind(t, "broker", "running")
@@ -122,12 +150,10 @@ func TestSystemCheckSeesTheBroker(t *testing.T) {
 	mustRun(t, "mv", program+".new", program)
 	mustRun(t, "cp", "/usr/local/bin/gotmpns", "/usr/local/bin/gotmpns.new")
 	mustRun(t, "mv", "/usr/local/bin/gotmpns.new", "/usr/local/bin/gotmpns")
-	f := mustFind(t, "broker-old", "has been replaced")
-	if !strings.Contains(f.Advice, "systemctl restart gotmpns.service") {
-		t.Errorf("%+v", f)
-	}
+	gone = advised(t, "broker-old", "run \"systemctl restart gotmpns.service\"")
 	before := logins(t)
 	mustRun(t, "systemctl", "restart", "gotmpns.service")
+	gone()
 	mustFind(t, "broker", "running")
 	if after := logins(t); after <= before || after == 0 {
 		t.Errorf("the broker has counted %d logins, and before its end %d", after, before)
@@ -140,8 +166,44 @@ func TestSystemCheckSeesTheBroker(t *testing.T) {
 		}
 		return nil
 	})
+	gone = advised(t, "broker-restarts", "\"journalctl -u gotmpns.service\" says why; \"systemctl restart gotmpns.service\" resets the count")
+	if why := runIn(t, "/", "journalctl", "-u", "gotmpns.service"); !strings.Contains(why, "status=9/KILL") {
+		t.Errorf("the journal does not say why the broker ended: %s", why)
+	}
 	mustRun(t, "systemctl", "restart", "gotmpns.service")
-	mustNotFind(t, "broker-restarts", "")
+	gone()
+}
+
+// A broker that fails at each start stays down, socket and all, until what is wrong is
+// found and removed.
+func TestSystemABrokerThatFailed(t *testing.T) {
+	beginSystem(t)
+	if withBroker {
+		t.Skip("this stops the broker")
+	}
+	const dropIn = "/run/systemd/system/gotmpns.service.d/fail.conf"
+	write(t, dropIn, "[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=0\n")
+	mustRun(t, "systemctl", "daemon-reload")
+	mustRun(t, "systemctl", "start", "gotmpns.socket")
+	t.Cleanup(func() { mustRun(t, "systemctl", "stop", "gotmpns.socket", "gotmpns.service") })
+	settle(t, func() error {
+		asUser(t, "alice", "true")
+		if _, ok := found(t, "broker-failed", "it has failed"); !ok {
+			return fmt.Errorf("check does not see that the broker has failed")
+		}
+		return nil
+	})
+	gone := advised(t, "broker-failed", "\"journalctl -u gotmpns.service\" says why; then run \"systemctl reset-failed gotmpns.service gotmpns.socket\" and \"systemctl restart gotmpns.socket\"")
+	if why := runIn(t, "/", "journalctl", "-u", "gotmpns.service"); !strings.Contains(why, "status=1/FAILURE") {
+		t.Errorf("the journal does not say why the broker failed: %s", why)
+	}
+	mustRun(t, "rm", dropIn)
+	mustRun(t, "systemctl", "daemon-reload")
+	mustRun(t, "systemctl", "reset-failed", "gotmpns.service", "gotmpns.socket")
+	mustRun(t, "systemctl", "restart", "gotmpns.socket")
+	gone()
+	asUser(t, "alice", "true")
+	mustFind(t, "broker", "running")
 }
 
 // logins is what "gotmpns status --metrics" says of the broker.
