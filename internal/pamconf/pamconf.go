@@ -59,11 +59,11 @@ func Read() Stacks {
 	return files
 }
 
-// isBackup recognises the files that editors and dpkg leave: no program has such
+// isBackup recognises the files that editors, patch and dpkg leave: no program has such
 // a service name.
 func isBackup(name string) bool {
 	return strings.HasSuffix(name, "~") || strings.HasPrefix(name, ".") || strings.Contains(name, ".dpkg-") ||
-		strings.Contains(name, ".rpm") || strings.HasSuffix(name, ".pam-old")
+		strings.Contains(name, ".rpm") || slices.Contains([]string{".pam-old", ".orig", ".bak", ".old", ".save"}, path.Ext(name))
 }
 
 func (s Stacks) read(name, file string) {

@@ -74,6 +74,7 @@ func TestDirectories(t *testing.T) {
 		"else/there":       "session required pam_there.so\n",
 		"etc/su~":          "session required pam_old.so\n",
 		"etc/su.dpkg-dist": "session required pam_old.so\n",
+		"etc/su.orig":      "session required pam_old.so\n",
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 			t.Fatal(err)
