@@ -390,6 +390,9 @@ func TestWhatIsFound(t *testing.T) {
 			if len(found) != 1 || found[0].ID != c.id || found[0].Level != c.level || !strings.Contains(found[0].Text, c.want) {
 				t.Errorf("want a %s %s with %q: %+v", c.level, c.id, c.want, found)
 			}
+			if len(found) > 0 && found[0].File == "" && strings.Contains(found[0].Advice, "/etc/") {
+				t.Errorf("it does not carry the file that it advises to change: %+v", found[0])
+			}
 			if len(found) > 0 && found[0].Advice == "" && c.name != "mistake" {
 				t.Errorf("it does not say what to do: %+v", found[0])
 			}

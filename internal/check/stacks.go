@@ -28,11 +28,9 @@ func stacks(s System) []Finding {
 	}
 	ours := ourLines(s.Stacks)
 	if len(ours) == 0 {
-		file := s.file(common)
-		if _, ok := s.Stacks[common]; !ok {
-			file = "the files in /etc/pam.d that open sessions"
-		}
-		return []Finding{{"pam-disabled", Problem, "PAM", "no stack has " + moduleName + ", so no login uses it", s.enableIn(file), ""}}
+		file := s.Stacks[common].Path
+		advice := s.enableIn(cmp.Or(file, "the files in /etc/pam.d that open sessions"))
+		return []Finding{{"pam-disabled", Problem, "PAM", "no stack has " + moduleName + ", so no login uses it", advice, file}}
 	}
 	var findings []Finding
 	for _, l := range ours {
