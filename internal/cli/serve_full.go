@@ -118,7 +118,12 @@ func bind(path string) (*os.File, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot listen at %s: %w", path, err)
 	}
-	return file, func() { _ = os.Remove(path) }, nil
+	defer file.Close()
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0) // under a name that people know
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot listen at %s: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), func() { _ = os.Remove(path) }, nil
 }
 
 // watchdog tells the service manager that somebody is free to answer
