@@ -81,8 +81,8 @@ func advised(t *testing.T, id, pattern string) (gone func()) {
 	}
 }
 
-// A user manager that lingers from before the module was enabled starts services that
-// see the host's /tmp: check names it, and its advice ends it.
+// A user manager that lingers from before the module was enabled, or a tmux, starts
+// programs that see the host's /tmp: check names them, and its advice ends them.
 func TestSystemCheckSeesAManagerFromBefore(t *testing.T) {
 	beginSystem(t)
 	mustNotFind(t, "session-outside", "")
@@ -94,14 +94,32 @@ func TestSystemCheckSeesAManagerFromBefore(t *testing.T) {
 	mustRun(t, "loginctl", "enable-linger", "bob")
 	t.Cleanup(func() { mustRun(t, "loginctl", "disable-linger", "bob") })
 	mustRun(t, "systemctl", "start", "user@1001.service")
+	asUser(t, "bob", "tmux -f /dev/null new -d cat")
 	on()
 	f := mustFind(t, "session-outside", "processes of bob see the host's directories")
-	if !strings.Contains(f.Text, "start others: systemd (pid ") {
+	if !strings.Contains(f.Text, "systemd (pid ") || !strings.Contains(f.Text, "tmux: server (pid ") {
 		t.Errorf("%+v", f)
 	}
 	gone := advised(t, "session-outside", "end them, for example by \"loginctl terminate-user \\w+\" or, .*")
 	mustRun(t, "loginctl", "terminate-user", "bob")
+	if _, ok := found(t, "session-outside", "bob"); ok { // a tmux, in Debian 12
+		_ = exec.Command("pkill", "-u", "bob").Run() // which may have ended since
+	}
 	gone()
+}
+
+// PAM opens a session of its own for try, and finds all files that it asks for.
+func TestSystemTryLeavesNoErrorInTheJournal(t *testing.T) {
+	beginSystem(t)
+	errorsOf := func() string {
+		return runIn(t, "/", "journalctl", "-b", "--no-pager", "-o", "cat", "-p", "err", "_COMM=gotmpns-full")
+	}
+	before := errorsOf()
+	mustRun(t, "gotmpns", "try", "alice", "--", "true")
+	mustRun(t, "journalctl", "--sync")
+	if after := errorsOf(); after != before {
+		t.Errorf("the journal has new errors:\n%s", strings.TrimPrefix(after, before))
+	}
 }
 
 // What is changed or removed under an open session is seen, by its user as well.
