@@ -111,11 +111,16 @@ func makeSubdirectory(parent *os.File, name string) (dir *os.File, made bool, er
 
 func isRootsAlone(dir *os.File) error {
 	info, err := mountfd.Stat(dir)
-	if err == nil && (info.UID != 0 || info.Mode&0o7777 != 0o700) {
-		err = fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, not to root with 0700; remove it, it will be made again",
-			dir.Name(), info.UID, info.Mode)
+	if err != nil || info.UID == 0 && info.Mode&0o7777 == 0o700 {
+		return err
 	}
-	return err
+	// What nobody but root could write is still true, and open sessions depend on it.
+	const writableByOthers = 0o022
+	advice := fmt.Sprintf("run \"chmod 700 %s\"", dir.Name())
+	if info.UID != 0 || info.Mode&writableByOthers != 0 {
+		advice = "remove it, it will be made again"
+	}
+	return fmt.Errorf("cannot trust %s: it belongs to uid %d with mode %#o, not to root with 0700; %s", dir.Name(), info.UID, info.Mode, advice)
 }
 
 // ErrBusy says that another login of the same user did not finish in time.
