@@ -198,7 +198,7 @@ func findingsOf(ts *testscript.TestScript, id string, options []string) []check.
 	command := exec.Command(words[0], words[1:]...)
 	command.Dir = ts.Getenv("STAGE")
 	text, err := command.Output()
-	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != ExitFindings) {
+	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != exitFindings) {
 		ts.Fatalf("gotmpns check --json: %v", err)
 	}
 	ts.Check(json.Unmarshal(text, &out))
