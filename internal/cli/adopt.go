@@ -182,20 +182,36 @@ func (s stray) handOver(out io.Writer, apply bool) error {
 	if unix.Fstatat(int(s.instance.Fd()), s.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
 		return fmt.Errorf("cannot move %s: %s has a file of that name in the private directory", printable(from), nameOf(s.uid))
 	}
-	if apply {
-		if err := s.move(); err != nil {
-			return fmt.Errorf("cannot move %s to %s: %w", printable(from), printable(to), err)
-		}
+	err := s.canMove()
+	if err == nil && apply {
+		err = s.move()
 	}
-	_, err := fmt.Fprintf(out, "%s\t%s\t%s\n", nameOf(s.uid), printable(from), printable(to))
+	if err != nil {
+		return fmt.Errorf("cannot move %s to %s: %w", printable(from), printable(to), err)
+	}
+	_, err = fmt.Fprintf(out, "%s\t%s\t%s\n", nameOf(s.uid), printable(from), printable(to))
 	return err
+}
+
+// canMove says why an entry could not be moved to where it would go.
+func (s stray) canMove() error {
+	var from, to unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(s.target.Fd()), &from), unix.Fstat(int(s.instance.Fd()), &to)); err != nil || from.Dev == to.Dev {
+		return err
+	}
+	return s.elsewhere()
+}
+
+// elsewhere is the error of a move to another file system.
+func (s stray) elsewhere() error {
+	return fmt.Errorf("the private directory is on another file system; copy it by \"%s\", and remove it", s.copyCommand())
 }
 
 func (s stray) move() error {
 	from, to := int(s.target.Fd()), int(s.instance.Fd())
 	if err := unix.Renameat2(from, s.name, to, s.name, unix.RENAME_NOREPLACE); err != nil {
 		if errors.Is(err, unix.EXDEV) {
-			return errors.New("the private directory is on another file system; copy it as its owner")
+			return s.elsewhere()
 		}
 		return err
 	}
@@ -205,6 +221,13 @@ func (s stray) move() error {
 	}
 	back := unix.Renameat2(to, s.name, from, s.name, unix.RENAME_NOREPLACE)
 	return errors.Join(errors.New("it was replaced by a file of another user in the meantime"), back)
+}
+
+// copyCommand copies an entry from one file system to another. Both ends are processes of
+// the owner, in whose directories names may change all the time; neither sees both.
+func (s stray) copyCommand() string {
+	owner, target := quoted(nameOf(s.uid)), quoted(filepath.Clean(s.target.Name()))
+	return fmt.Sprintf("runuser -u %[1]s -- tar -C %[2]s -c %[3]s | gotmpns try %[1]s -- tar -C %[2]s -x", owner, target, quoted("./"+s.name))
 }
 
 func nameOf(uid uint32) string {
