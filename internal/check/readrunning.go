@@ -15,6 +15,7 @@ import (
 
 	"gotmpns/internal/account"
 	"gotmpns/internal/inventory"
+	"gotmpns/internal/pamconf"
 	"gotmpns/internal/policy"
 )
 
@@ -78,6 +79,18 @@ func (s *System) readOutside() {
 		}
 	}
 	slices.SortFunc(s.Outside, func(a, b Outside) int { return strings.Compare(a.User, b.User) })
+}
+
+// UsersOutside returns the users of whom [Outside] has processes, sorted. The calling thread
+// is in the host's mount namespace.
+func UsersOutside(p policy.Policy, stacks pamconf.Stacks) []string {
+	s := System{Policy: p, Stacks: stacks}
+	s.readOutside()
+	var users []string
+	for _, o := range s.Outside {
+		users = append(users, o.User)
+	}
+	return users
 }
 
 // isService says whether a process belongs to a system service by its cgroup

@@ -16,8 +16,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gotmpns/internal/check"
+	"gotmpns/internal/config"
 	"gotmpns/internal/counters"
 	"gotmpns/internal/inventory"
+	"gotmpns/internal/pamconf"
 )
 
 type statusFlags struct {
@@ -149,14 +152,39 @@ func showStatus(cmd *cobra.Command, name string, flags statusFlags) error {
 		}
 		return printMetrics(cmd.OutOrStdout(), inv, counted)
 	}
-	if !isRoot() {
+	switch {
+	case !isRoot():
 		note(cmd.ErrOrStderr(), "this is what your own processes show; only root can see services and other users' sessions")
+	case !inv.Partial:
+		noteOutside(cmd.ErrOrStderr(), name)
 	}
 	if name != "" && !inv.Partial && len(inv.Sessions) == 0 && len(inv.Instances) == 0 {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "no session of %s has a private directory, and none is left of an earlier one\n", printable(name))
 		return err
 	}
 	return printInventory(cmd.OutOrStdout(), inv)
+}
+
+// noteOutside names users with processes that see the host's directories although logins
+// of theirs would not; of one user, where there is a name. takeInventory has moved this
+// thread to the host's namespace.
+func noteOutside(errOut io.Writer, name string) {
+	p, err := config.Load(configInPlace())
+	if err != nil {
+		return // which another note says
+	}
+	users := check.UsersOutside(p, pamconf.Read())
+	if name != "" {
+		users = slices.DeleteFunc(users, func(user string) bool { return user != name })
+	}
+	const shown = 5
+	more := ""
+	if len(users) > shown {
+		users, more = users[:shown], fmt.Sprintf(" and %d more", len(users)-shown)
+	}
+	if len(users) > 0 {
+		note(errOut, fmt.Sprintf("processes of %s%s see the host's directories: \"gotmpns check\" says more", strings.Join(users, ", "), more))
+	}
 }
 
 // sortInventory sorts sessions and instances; those of one user and namespace stay
