@@ -229,7 +229,7 @@ func notCalled(call check.Call) string {
 // fill adds what a login would get. Without a line in the service's stack, that is
 // nothing, whatever the rules say.
 func (l *login) fill(e session.Explanation) {
-	l.Rules = check.Rules(e.Policy, e.Facts.Subject)
+	l.Rules = check.Rules(e.Policy, e.Subject)
 	if !l.Called {
 		return
 	}

@@ -155,10 +155,10 @@ const inHost = ", in the host's mount namespace"
 
 // Exempt makes the plan for an exempt user, and says whether this is one: no
 // place has to be looked at for it.
-func Exempt(p policy.Policy, f Facts) (Plan, bool) {
-	rule, exempt := firstMatch(p.Exempt, f.Subject)
+func Exempt(p policy.Policy, subject policy.Subject, unknown []string) (Plan, bool) {
+	rule, exempt := firstMatch(p.Exempt, subject)
 	plan := Plan{Outcome: fmt.Sprintf("skipped: exempt by %q", rule)}
-	plan.remarkUnknown(f)
+	plan.remarkUnknown(unknown)
 	return plan, exempt
 }
 
@@ -182,14 +182,14 @@ func (p *Plan) returnToHost(policy policy.Policy, f Facts) error {
 
 // Make makes the plan for one login.
 func Make(p policy.Policy, f Facts) (Plan, error) {
-	if plan, exempt := Exempt(p, f); exempt {
+	if plan, exempt := Exempt(p, f.Subject, f.Unknown); exempt {
 		if p.ExemptView == policy.HostView {
 			return plan, plan.returnToHost(p, f)
 		}
 		return plan, nil
 	}
 	var plan Plan
-	plan.remarkUnknown(f)
+	plan.remarkUnknown(f.Unknown)
 	chosen := choose(p, f)
 	switch {
 	case f.Origin != FromOthers && chosen.isInPlace():
@@ -316,8 +316,8 @@ func (p *Plan) remark(format string, args ...any) {
 	p.Remarks = append(p.Remarks, fmt.Sprintf(format, args...))
 }
 
-func (p *Plan) remarkUnknown(f Facts) {
-	for _, name := range f.Unknown {
+func (p *Plan) remarkUnknown(groups []string) {
+	for _, name := range groups {
 		p.remark("unknown group %q in the configuration; treating it as empty", name)
 	}
 }

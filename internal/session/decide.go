@@ -20,7 +20,6 @@ import (
 // without it. Where the session would get one of its own, other logins of the user are
 // asked to wait for a moment, so that they join this one.
 func (l *login) decide(facts plan.Facts) error {
-	l.findJoinable(&facts)
 	p, done, err := l.tryToJoin(&facts)
 	if done || err != nil {
 		return err
@@ -35,7 +34,7 @@ func (l *login) decide(facts plan.Facts) error {
 	case err != nil:
 		return err
 	}
-	l.findJoinable(&facts)
+	facts.Joinable = l.findJoinable()
 	if p, done, err = l.tryToJoin(&facts); done || err != nil {
 		return err
 	}
@@ -50,17 +49,17 @@ func sharesTmpfs(p plan.Plan) bool {
 	})
 }
 
-// findJoinable learns which namespaces the user's other sessions have.
-func (l *login) findJoinable(facts *plan.Facts) {
+// findJoinable returns the namespaces that the user's other sessions have.
+func (l *login) findJoinable() (joinable []plan.Namespace) {
 	l.joinable = map[string]*registry.Namespace{}
-	facts.Joinable = nil
 	for _, n := range l.host.Namespaces(l.answer.state, l.request.UID, l.view.HostNamespace()) {
 		l.answer.keep(n.File)
 		l.joinable[n.Session] = n
 		if n.Key != "" {
-			facts.Joinable = append(facts.Joinable, plan.Namespace{Session: n.Session, PID: n.PID, Key: n.Key})
+			joinable = append(joinable, plan.Namespace{Session: n.Session, PID: n.PID, Key: n.Key})
 		}
 	}
+	return joinable
 }
 
 // tryToJoin makes the plan, and joins if that is the plan; otherwise it returns it.
@@ -74,7 +73,7 @@ func (l *login) tryToJoin(facts *plan.Facts) (p plan.Plan, done bool, err error)
 			return p, false, err
 		}
 		if made { // what was to be seen at them can be seen now
-			if err := l.observe(facts); err != nil {
+			if *facts, err = l.gather(); err != nil {
 				return p, false, err
 			}
 			continue

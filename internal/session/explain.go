@@ -17,10 +17,10 @@ import (
 
 // Explanation is what a login would get, and what that follows from.
 type Explanation struct {
-	Policy policy.Policy
-	Facts  plan.Facts
-	Plan   plan.Plan // of Policy and Facts; empty where Err is not nil
-	Err    error     // why the login would be refused
+	Policy  policy.Policy
+	Subject policy.Subject
+	Plan    plan.Plan // empty where Err is not nil
+	Err     error     // why the login would be refused
 }
 
 // Explain answers as [Host.Open] would answer a login that comes from the host, with
@@ -121,29 +121,28 @@ func explain(request wire.Request, p policy.Policy, mistakes error) (Explanation
 	l := login{host: Worker(), view: v, request: request, answer: &Answer{}}
 	l.answer.keep(v)
 	defer l.answer.Close()
-	var facts plan.Facts
 	if mistakes != nil {
-		return Explanation{Facts: facts, Err: mistakes}, nil
+		return Explanation{Err: mistakes}, nil
 	}
 	l.config, l.policy = p, p
-	if err := l.identify(&facts); err != nil {
-		return Explanation{Policy: p, Facts: facts, Err: err}, nil
+	if err := l.identify(); err != nil {
+		return Explanation{Policy: p, Subject: l.subject, Err: err}, nil
 	}
 	// The places of one who is exempt are not looked at. In the host's namespace, there is
 	// nothing to return to either.
-	if exempted, exempt := plan.Exempt(p, facts); exempt {
-		return Explanation{Policy: p, Facts: facts, Plan: exempted}, nil
+	if exempted, exempt := plan.Exempt(p, l.subject, l.unknown); exempt {
+		return Explanation{Policy: p, Subject: l.subject, Plan: exempted}, nil
 	}
 	if l.answer.state, err = state.Look(v.Host.Root); err != nil {
 		return Explanation{}, err
 	}
 	l.answer.keep(l.answer.state)
-	if err := l.observe(&facts); err != nil { // which selects the tables for this login
-		return Explanation{Policy: p, Facts: facts, Err: err}, nil
+	facts, err := l.gather()
+	if err != nil { // such as of the selection of the tables for this login
+		return Explanation{Policy: p, Subject: l.subject, Err: err}, nil
 	}
 	facts.Cwd = plan.Cwd{Path: "/", OnHost: true}
-	l.findJoinable(&facts)
-	e := Explanation{Policy: p, Facts: facts}
+	e := Explanation{Policy: p, Subject: l.subject}
 	if e.Plan, e.Err = plan.Make(l.policy, facts); e.Err == nil {
 		e.Err = l.verify(e.Plan)
 	}
@@ -209,7 +208,6 @@ func (l *login) verifyInstance(private policy.Private, target instance.Target) e
 // SubjectOf says whom the rules of a policy take a login for.
 func SubjectOf(request wire.Request, p policy.Policy) (policy.Subject, error) {
 	l := login{request: request, policy: p}
-	var facts plan.Facts
-	err := l.identify(&facts)
-	return facts.Subject, err
+	err := l.identify()
+	return l.subject, err
 }

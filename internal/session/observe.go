@@ -48,11 +48,31 @@ type observer struct {
 	cwdFacts plan.Cwd
 }
 
-// observe gathers what the plan depends on, and reduces the policy to what is for this
+// gather returns all that the plan depends on, and reduces the policy to what is for this
 // login.
-func (l *login) observe(facts *plan.Facts) error {
-	var err error
-	if l.policy, err = l.config.Select(facts.Subject, l.request.Home); err != nil {
+func (l *login) gather() (plan.Facts, error) {
+	if err := l.observe(); err != nil {
+		return plan.Facts{}, err
+	}
+	// Where it is not known, later mounts might be missed.
+	shared, _ := l.view.Host.IsShared(l.view.Host.Root)
+	return plan.Facts{
+		Subject:    l.subject,
+		Unknown:    l.unknown,
+		Places:     l.observer.facts(),
+		Origin:     l.origin(),
+		HostShared: shared,
+		Joinable:   l.findJoinable(),
+		Holds:      l.holds(),
+		Cwd:        l.observer.cwdFacts,
+		PAMEnv:     variables(l.request.PAMEnv),
+		ProcessEnv: variables(l.request.ProcessEnv),
+	}, nil
+}
+
+// observe looks at the targets of this login, and at where the login process is.
+func (l *login) observe() (err error) {
+	if l.policy, err = l.config.Select(l.subject, l.request.Home); err != nil {
 		return err
 	}
 	if l.answer.store == nil {
@@ -68,11 +88,6 @@ func (l *login) observe(facts *plan.Facts) error {
 	o.observe(l.policy)
 	o.observeOthers(l.config)
 	o.lookAtCwd()
-	facts.Places, facts.Cwd = o.facts(), o.cwdFacts
-	// Where it is not known, later mounts might be missed.
-	facts.HostShared, _ = l.view.Host.IsShared(l.view.Host.Root)
-	facts.Origin = l.origin()
-	facts.Holds = l.holds()
 	return nil
 }
 

@@ -159,6 +159,8 @@ type login struct {
 	policy   policy.Policy // for this login, once it has been observed
 	view     *view.View
 	claim    *state.Claim
+	subject  policy.Subject
+	unknown  []string // groups of the policy that nobody knows
 	observer observer
 	joinable map[string]*registry.Namespace // by the session's name
 	made     map[string]bool                // targets that this login has created
@@ -175,14 +177,10 @@ func (l *login) open() error {
 		return err
 	}
 	l.policy = l.config
-	facts := plan.Facts{
-		PAMEnv:     variables(l.request.PAMEnv),
-		ProcessEnv: variables(l.request.ProcessEnv),
-	}
-	if err := l.identify(&facts); err != nil {
+	if err := l.identify(); err != nil {
 		return err
 	}
-	p, exempt := plan.Exempt(l.policy, facts)
+	p, exempt := plan.Exempt(l.policy, l.subject, l.unknown)
 	if exempt && (l.policy.ExemptView != policy.HostView || v.InHost) {
 		return l.reply(p, nil)
 	}
@@ -197,7 +195,8 @@ func (l *login) open() error {
 			return err
 		}
 	}
-	if err := l.observe(&facts); err != nil {
+	facts, err := l.gather()
+	if err != nil {
 		return err
 	}
 	return l.decide(facts)
@@ -209,13 +208,13 @@ func cleansUp(p policy.Policy) bool {
 }
 
 // identify finds out whom the rules take this login for.
-func (l *login) identify(facts *plan.Facts) error {
+func (l *login) identify() error {
 	r := l.request
 	groups, unknown, err := account.Groups(r.User, r.GID, l.policy.GroupNames())
-	facts.Subject = policy.Subject{
+	l.subject = policy.Subject{
 		User: r.User, UID: r.UID, Shell: r.Shell, Service: r.Service, Groups: groups,
 	}
-	facts.Unknown = unknown
+	l.unknown = unknown
 	return err
 }
 

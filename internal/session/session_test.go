@@ -128,7 +128,6 @@ func (m *machine) facts(request wire.Request, p *process.Process) plan.Facts {
 	request.Config = m.config()
 	l := login{host: m.host, request: request, pid: p.PID, answer: &Answer{UID: request.UID}}
 	m.t.Cleanup(l.answer.Close)
-	var facts plan.Facts
 	var err error
 	l.view, err = m.host.View(p.PID)
 	must(m.t, err)
@@ -139,7 +138,9 @@ func (m *machine) facts(request wire.Request, p *process.Process) plan.Facts {
 	must(m.t, err)
 	l.answer.keep(l.answer.state)
 	l.policy = l.config
-	must(m.t, l.identify(&facts), l.observe(&facts))
+	must(m.t, l.identify())
+	facts, err := l.gather()
+	must(m.t, err)
 	return facts
 }
 
