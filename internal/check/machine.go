@@ -17,7 +17,7 @@ import (
 // Configuration has one finding for each mistake.
 func Configuration(s System) []Finding {
 	const subject = "configuration"
-	advice := "fix it: until then only root gets a private directory, and where the PAM stack says \"required\", only root gets a session"
+	advice := "fix it: until then nobody gets a private directory, and where the PAM stack says \"required\", only root gets a session"
 	if s.Draft {
 		advice = "fix it before you put the file in place"
 	}

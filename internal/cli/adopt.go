@@ -27,13 +27,14 @@ func newAdopt() *cobra.Command {
 		Use:   "adopt [--apply] [USER...]",
 		Short: "Hand files from before to their owners",
 		Long: `Lists the files and directories in the host's /tmp, and in other targets, whose
-owners have a private directory for that target: they are from before the module
-was enabled, and sessions do not see them. With --apply, they are moved into the
-private directories of their owners. Names that the configuration shares stay,
-and so does whatever has a name that the private directory has already.
+owners have a private directory for that target: files from before the module was
+enabled, which sessions do not see. With --apply, they are moved into the private
+directories of their owners. Shared names stay, and so do files whose name exists
+in the private directory.
 
-Programs that run outside of private sessions lose a file that is moved: log them
-out first, or name the users whose files are to be moved. Only root can.`,
+Programs that run outside of private sessions no longer find a file that was
+moved: end them first, or name the users whose files are to be moved. Only root
+can do this.`,
 		Example: `  gotmpns adopt                # what would be moved, and where
   gotmpns adopt alice          # of hers alone
   gotmpns adopt --apply alice`,

@@ -36,20 +36,20 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--user USER | --all-users] [--service NAME] [--config FILE] [--json]",
 		Short: "Say what is fine, what is not, and what to do",
-		Long: `Looks at the configuration, the kernel, the targets, propagation, the PAM stacks,
-tmpfiles.d, what is left of earlier sessions, and at programs that are known to
-clash. Nothing is changed.
+		Long: `Checks the configuration, the kernel, the targets, propagation, the PAM stacks,
+tmpfiles.d, leftovers of earlier sessions, and programs that are known to clash.
+Nothing is changed.
 
-With --user, it also shows how each rule works out for a login of that user, and
-the plan that follows: what would be done for that login. The plan needs root.
+With --user, it also shows whether each rule matches a login of that user, and the
+plan: the steps that would be done for that login. The plan is shown only to root.
 With --all-users, it counts the users who get private directories, are exempt or
 would be refused, and names the rule or the reason.
 
-With --config, it looks at that file (and at the drop-ins in the directory beside
-it, FILE without ".toml" and with ".d") instead of the one in place.
+With --config, it checks that file, with the drop-ins in the directory beside it
+(FILE without ".toml" and with ".d"), instead of the one in place.
 
-The exit status is 0 when nothing is wrong and 3 when there is a problem, or a
-login that was asked about would be refused.`,
+The exit status is 3 if there is a problem, or if a login that was asked about would
+be refused, and 0 otherwise.`,
 		Example: `  gotmpns check
   gotmpns check --user alice --service cron   # why has her job no private /tmp?
   gotmpns check --all-users                    # who gets one, who does not
@@ -67,7 +67,7 @@ login that was asked about would be refused.`,
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&flags.allUsers, "all-users", false, "count who gets private directories, and who does not, by rule")
+	f.BoolVar(&flags.allUsers, "all-users", false, "count the users with and without private directories, by rule")
 	f.StringVar(&flags.user, "user", "", "show the rules and the plan for a login of `USER`")
 	f.StringVar(&flags.service, "service", "", "… through the PAM service `NAME` (default "+usualService+")")
 	f.StringVar(&flags.config, "config", "", "look at the configuration `FILE` instead of the one in place")

@@ -42,9 +42,9 @@ func newClean() *cobra.Command {
 		Short: "Remove private directories that are not in use",
 		Long: `Removes directories that are due, and prints them: those of targets with
 cleanup = "logout" whose user has no session any more, and what logins and
-earlier removals have left unfinished. The broker does the same by itself. With
-options for other kinds it removes these as well; "gotmpns check" says which
-there are.
+earlier removals have left unfinished. The broker does the same without being
+asked. Other kinds are removed only if an option asks for them; "gotmpns check"
+lists them.
 
 Nothing is removed while its user has a session or any process uses it.`,
 		Example: `  gotmpns clean --dry-run                  # what would go
@@ -71,7 +71,7 @@ Nothing is removed while its user has a session or any process uses it.`,
 		f.BoolVar(&wanted[i], k.name, false, k.help)
 	}
 	f.BoolVar(&mountPoints, "mount-points", false, "undo what mount_points = \"make\" has mounted on the host, and nothing else")
-	f.BoolVarP(&dryRun, "dry-run", "n", false, "print what is due, and remove nothing")
+	f.BoolVarP(&dryRun, "dry-run", "n", false, "print what is due without removing it")
 	f.StringVar(&path, "config", "", "let the configuration `FILE` say what is due, instead of the one in place")
 	return cmd
 }

@@ -21,12 +21,13 @@ func newEnter() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enter [OPTIONS] USER [-- COMMAND [ARGUMENT...]]",
 		Short: "Run a command in a user's mount namespace, as root",
-		Long: `Runs COMMAND (without one, a shell) where files look as they do to USER: in the
-mount namespace of the user's latest session or, where none is open, in one that
-is made as a login would make it. The options are for that case.
+		Long: `Runs COMMAND, or without one a shell, in the mount namespace of the latest session
+of USER or, if none is open, in a new session like that of a login. The options
+apply only to a new session.
 
-Only the namespace changes. You stay root, with your environment and, where it
-is there, in your directory; what you do in the user's /tmp, you do as root.
+Only the namespace changes. You stay root, keep your environment, and stay in your
+working directory if the namespace has it. What you do in the user's /tmp, you do
+as root.
 The exit status is COMMAND's.`,
 		Example: `  gotmpns enter alice
   gotmpns enter alice -- ls -la /tmp

@@ -31,7 +31,7 @@ func newImport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import [--json] [FILE]",
 		Short: "Convert the configuration of pam_namespace",
-		Long: `Convert FILE, or ` + namespaceConf + `, and the files *.conf in
+		Long: `Converts FILE, or ` + namespaceConf + `, and the files *.conf in
 the directory of that name with ".d" in place of ".conf", as pam_namespace reads
 them, to a gotmpns.toml on the standard output.
 

@@ -21,18 +21,19 @@ func newRun() *cobra.Command {
 		Use:                   "run [OPTIONS] -- COMMAND [ARGUMENT...]",
 		Short:                 "Run a command in a mount namespace of its own",
 		DisableFlagsInUseLine: true,
-		Long: `Runs a command that sees other directories and files than everybody else does.
-What it mounts, and what the options mount for it, nobody else sees; it is gone
-with the command and its children. Signals, terminal and exit status are as if
-the command ran alone.
+		Long: `Runs a command in a mount namespace of its own. What the options mount for it, and
+what it mounts itself, is visible only to it and its children, and disappears with
+the last of them. Signals, terminal and exit status are the same as without
+gotmpns.
 
-Anybody can do this. Root gets the namespace as it is. Others get it inside a
-user namespace that keeps their uid and gid; setuid programs such as sudo have
-no effect in there, and the files of others belong to "nobody".
+Every user can do this. For root, the namespace is created directly; for others
+inside a user namespace that keeps their uid and gid: there, setuid programs such
+as sudo have no effect, and files of other users belong to "nobody".
 
-SRC is always what you see now; DST is looked up after the options before it. Both
-have to be there, but in what --private and --tmpfs made, DST is made as well. In
-SRC:DST and DIR:SIZE write \: for a colon in a name, and \\ for a backslash.`,
+SRC is what you see now; DST is looked up with the mounts of the preceding options
+in place. Both must exist; in a directory that --private or --tmpfs has mounted,
+DST is created. In SRC:DST and DIR:SIZE, write \: for a colon in
+a name, and \\ for a backslash.`,
 		Example: `  gotmpns run --private /tmp -- make check           # a /tmp of its own
   gotmpns run --bind /bin/dash:/bin/bash -- ./script # bash is dash
   gotmpns run --rbind lib32:lib -- ./program         # its libraries are elsewhere

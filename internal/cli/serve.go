@@ -14,10 +14,10 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--socket PATH]",
 		Short: "Answer logins without starting a worker for each",
-		Long: `Run the broker, a daemon that answers logins in a fraction of the time that
-starting a worker takes, watches their processes, and removes what is due. Where
-it does not run, or cannot serve a caller, logins start workers. SIGTERM shuts it
-down cleanly.
+		Long: `Runs the broker, a daemon that answers logins in a fraction of the time that
+starting a worker takes, watches their processes, and removes what is due. If
+it is not running, or cannot serve a caller, logins start workers. SIGTERM shuts
+it down cleanly.
 
 The service manager starts it as gotmpns.service when the first login connects to
 gotmpns.socket. Under another init, run it in the background as root.`,

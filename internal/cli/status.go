@@ -42,9 +42,9 @@ func newStatus() *cobra.Command {
 		Use:   "status [--sort KEY] [--watch[=SECONDS]] [--json | --metrics] [USER]",
 		Short: "List sessions and private directories",
 		Long: `Lists the open sessions that have private directories, and the directories
-("instances") themselves: whose they are, for which target, where they are on
-the host and how much is in them. Sessions that share a mount namespace are
-listed together, with what they see at each target below them.
+("instances") themselves: their users, targets, paths on the host and sizes.
+Sessions that share a mount namespace are listed together, followed by what they
+see at each target.
 
 Root sees all of them. Other users see their own, as far as their processes show
 them: only root can see which PAM service opened a session, and directories that

@@ -13,14 +13,14 @@ func newTry() *cobra.Command {
 		Use:   "try [OPTIONS] USER [-- COMMAND [ARGUMENT...]]",
 		Short: "Open a real session of a user, to try the module before it is enabled",
 		Long: `Opens a PAM session of USER with the module, runs COMMAND in it as USER (without
-one, the user's login shell), and closes the session. It is what a login will
-get, but no file in /etc is touched: PAM reads a stack in another directory, which
-has nothing but the module in it.
+one, the user's login shell), and closes the session. It gets what a login would
+get, without a change to any file in /etc: PAM reads a temporary stack that
+contains only the module.
 
 With --config, a configuration can be tried before it is in place; it has to
 belong to root. --module and --worker try a module that is not installed.
 
-The exit status is COMMAND's. Only root can open a session of somebody.`,
+The exit status is COMMAND's. Only root can do this.`,
 		Example: `  gotmpns try alice                      # a shell, as alice will have it
   gotmpns try alice -- ls -la /tmp
   gotmpns try --config ./new.toml alice -- df /tmp /dev/shm
