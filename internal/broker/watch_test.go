@@ -16,6 +16,7 @@ import (
 	"gotmpns/internal/registry"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
+	"gotmpns/test/fatal"
 	"gotmpns/test/leftover"
 	"gotmpns/test/process"
 )
@@ -29,14 +30,7 @@ const (
 // them, and /proc takes it for the process: no test has it.
 func init() { runtime.LockOSThread() }
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+var must = fatal.If
 
 // watch is a watcher whose work the test does itself.
 type watch struct {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gotmpns/test/fatal"
 )
 
 // tree makes a directory "victim" with everything in it that a user may leave, and
@@ -45,12 +47,7 @@ func tree(t *testing.T) (parent *os.File, dir string) {
 	return parent, dir
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = fatal.If
 
 func gone(t *testing.T, path string) bool {
 	t.Helper()

@@ -15,6 +15,7 @@ import (
 	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
+	"gotmpns/test/fatal"
 	"gotmpns/test/leftover"
 )
 
@@ -78,14 +79,7 @@ func first(t *testing.T, dir string) (instance string) {
 	return one(t, dir+"/gotmpns-*") + "/1000"
 }
 
-func one(t *testing.T, pattern string) string {
-	t.Helper()
-	found, err := filepath.Glob(pattern)
-	if err != nil || len(found) != 1 {
-		t.Fatalf("%s matches %v", pattern, found)
-	}
-	return found[0]
-}
+var one = fatal.UnlessOne
 
 func TestTheInstanceLooksLikeItsTarget(t *testing.T) {
 	dir := newTarget(t)

@@ -11,16 +11,10 @@ import (
 
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
+	"gotmpns/test/fatal"
 )
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+var must = fatal.If
 
 // mountOn makes path and mounts something on it for as long as the test runs.
 func mountOn(t *testing.T, source, path, kind string, flags uintptr) {

@@ -8,6 +8,7 @@ import (
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
 	"gotmpns/internal/state"
+	"gotmpns/test/fatal"
 	"gotmpns/test/leftover"
 	"gotmpns/test/process"
 )
@@ -90,11 +91,4 @@ func TestSessionsAreListedByAgeWithWhatTheySee(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+var must = fatal.If

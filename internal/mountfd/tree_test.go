@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gotmpns/test/fatal"
 	"gotmpns/test/leftover"
 	"gotmpns/test/process"
 )
@@ -38,12 +39,7 @@ func newTop(t *testing.T) (top string, tree Tree) {
 	return top, Tree{Root: root, Table: "/proc/thread-self/mountinfo"}
 }
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-}
+var must = fatal.If
 
 // mount mounts something on a new directory for as long as the test runs.
 func mount(t *testing.T, source, path, kind string, flags uintptr) {

@@ -10,6 +10,7 @@ import (
 
 	"gotmpns/internal/proc"
 	"gotmpns/internal/state"
+	"gotmpns/test/fatal"
 	"gotmpns/test/leftover"
 	"gotmpns/test/process"
 )
@@ -19,14 +20,7 @@ const (
 	bob   = 1001
 )
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+var must = fatal.If
 
 // newRecords makes a state directory of the test's own. The host is where the test is.
 func newRecords(t *testing.T) (records *state.Dir, host *os.File) {

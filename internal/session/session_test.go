@@ -18,6 +18,7 @@ import (
 	"gotmpns/internal/state"
 	"gotmpns/internal/view"
 	"gotmpns/internal/wire"
+	"gotmpns/test/fatal"
 	"gotmpns/test/leftover"
 	"gotmpns/test/process"
 )
@@ -31,14 +32,7 @@ var (
 	bob   = wire.Request{UID: 1001, GID: 1001, User: "bob", Service: "login", Shell: "/bin/sh"}
 )
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+var must = fatal.If
 
 // machine is a host with one target, on which logins happen.
 type machine struct {

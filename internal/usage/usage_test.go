@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gotmpns/test/fatal"
 )
 
 // TestMain is also the process that uses a tree: see [process].
@@ -129,12 +131,7 @@ func program(t *testing.T) string {
 	return path
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = fatal.If
 
 // field is a base with the instances of two users, and a finder.
 type field struct {

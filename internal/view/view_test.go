@@ -12,6 +12,7 @@ import (
 
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/proc"
+	"gotmpns/test/fatal"
 	"gotmpns/test/leftover"
 	"gotmpns/test/process"
 )
@@ -20,14 +21,7 @@ import (
 // them, and /proc takes it for the process: no test has it.
 func init() { runtime.LockOSThread() }
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+var must = fatal.If
 
 // newTop makes a directory of the test's own, with a target and a /proc in it.
 func newTop(t *testing.T) string {

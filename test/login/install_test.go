@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"gotmpns/test/fatal"
 )
 
 // install puts the module into the disposable root as its administrator would:
@@ -145,14 +147,7 @@ func mustNotExist(t *testing.T, path string) {
 	}
 }
 
-func one(t *testing.T, pattern string) string {
-	t.Helper()
-	found, err := filepath.Glob(pattern)
-	if err != nil || len(found) != 1 {
-		t.Fatalf("%s matches %v", pattern, found)
-	}
-	return found[0]
-}
+var one = fatal.UnlessOne
 
 // held is a session that stays open until the test ends.
 type held struct {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gotmpns/test/fatal"
 )
 
 // CASES 12 and 28: a broker that is broken in every way there is. Whatever comes
@@ -103,12 +105,7 @@ func fillQueue(t *testing.T, path string) {
 	t.Fatal("the queue is never full")
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = fatal.If
 
 func dirOf(path string) string { return path[:strings.LastIndexByte(path, '/')] }
 
