@@ -48,8 +48,8 @@ would be refused, and names the rule or the reason.
 With --config, it checks that file, with the drop-ins in the directory beside it
 (FILE without ".toml" and with ".d"), instead of the one in place.
 
-The exit status is 3 if there is a problem, or if a login that was asked about would
-be refused, and 0 otherwise.`,
+The exit status is 3 if there is a problem, or if a login that was asked about
+would be refused, and 0 otherwise.`,
 		Example: `  gotmpns check
   gotmpns check --user alice --service cron   # why has her job no private /tmp?
   gotmpns check --all-users                    # who gets one, who does not
