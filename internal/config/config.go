@@ -43,7 +43,7 @@ func Load(path string) (policy.Policy, error) {
 // Check finds what is wrong with a configuration that is not a file yet. The error is
 // an [*Errors], without the name of a file.
 func Check(text []byte) error {
-	file, err := decode("", text)
+	file, err := decodeFile("", text)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (l loader) add(m *merger, path string) error {
 	if err != nil {
 		return err
 	}
-	file, err := decode(path, text)
+	file, err := decodeFile(path, text)
 	if err != nil {
 		return err
 	}

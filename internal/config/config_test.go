@@ -430,7 +430,7 @@ func TestTheLargestFilesAreDecodedInTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
-			if _, err := decode("FILE", []byte(text)); err == nil {
+			if _, err := decodeFile("FILE", []byte(text)); err == nil {
 				t.Error("no error")
 			}
 			// It is done in milliseconds; under an emulator, in seconds.
@@ -463,7 +463,7 @@ func FuzzConfiguration(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		file, err := decode("FILE", text)
+		file, err := decodeFile("FILE", text)
 		if err != nil {
 			ours(t, err)
 			return

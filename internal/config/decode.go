@@ -218,10 +218,10 @@ type file struct {
 	bind                []placed[policy.Bind]
 }
 
-// decode reads one file; the error is an [*Errors].
-func decode(path string, text []byte) (*file, error) {
+// decodeFile reads one file; the error is an [*Errors].
+func decodeFile(path string, text []byte) (*file, error) {
 	r := reader{path: path}
-	top, fault := parse(text)
+	top, fault := parseTOML(text)
 	if fault != nil {
 		r.errorf(fault.line, "%s", fault.what)
 		return nil, r.errors.orNil()
@@ -251,7 +251,7 @@ func (r *reader) fill(from table, into any) {
 		if field := fieldFor(into, e.key); field != nil {
 			field.set(r, e)
 		} else {
-			r.errorf(e.line, "%s", unknown(from, e, into))
+			r.errorf(e.line, "%s", unknownKey(from, e, into))
 		}
 	}
 }

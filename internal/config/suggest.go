@@ -8,9 +8,9 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// unknown says what is wrong with an entry whose key the structure into does not
+// unknownKey says what is wrong with an entry whose key the structure into does not
 // have.
-func unknown(from table, e entry, into any) string {
+func unknownKey(from table, e entry, into any) string {
 	if from.name == "" && (e.value.kind == unstable.Table || e.value.kind == unstable.ArrayTable) {
 		return unknownTable(e)
 	}

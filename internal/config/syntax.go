@@ -66,9 +66,9 @@ type parser struct {
 	newlines []int // their offsets
 }
 
-// parse returns the tree of a document. Only its first error is found, since what
+// parseTOML returns the tree of a document. Only its first error is found, since what
 // follows it could mean anything.
-func parse(text []byte) (table, *syntaxError) {
+func parseTOML(text []byte) (table, *syntaxError) {
 	if fault := encodingFault(text); fault != nil {
 		return table{}, fault
 	}

@@ -50,7 +50,7 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			_, err := decode("F", []byte(c.text))
+			_, err := decodeFile("F", []byte(c.text))
 			if err == nil || !strings.HasPrefix(err.Error(), "F:"+c.want) {
 				t.Errorf("%q:\n got %v\nwant F:%s", c.text, err, c.want)
 			}
@@ -60,7 +60,7 @@ func TestSyntaxErrors(t *testing.T) {
 
 // Lines that end as on Windows are no mistake.
 func TestCarriageReturns(t *testing.T) {
-	if _, err := decode("F", []byte("# x\r\nexempt = [\r\n  \"alice\",\r\n]\r\n\r\n[[private]]\r\ntarget = \"/tmp\"\r\n")); err != nil {
+	if _, err := decodeFile("F", []byte("# x\r\nexempt = [\r\n  \"alice\",\r\n]\r\n\r\n[[private]]\r\ntarget = \"/tmp\"\r\n")); err != nil {
 		t.Error(err)
 	}
 }

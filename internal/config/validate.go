@@ -23,11 +23,11 @@ func (r *reader) read(doc document) *file {
 		rules := r.rules(doc.Exempt.value)
 		f.exempt = &rules
 	}
-	f.exemptView = choose(r, "exempt_view", doc.ExemptView, "", policy.CallerView, policy.HostView)
-	f.propagation = choose(r, "propagation", doc.Propagation,
+	f.exemptView = chooseWord(r, "exempt_view", doc.ExemptView, "", policy.CallerView, policy.HostView)
+	f.propagation = chooseWord(r, "propagation", doc.Propagation,
 		"", policy.Auto, policy.Shared, policy.Slave, policy.PropagationPrivate)
-	f.mountPoints = choose(r, "mount_points", doc.MountPoints, "", policy.LeaveMountPoints, policy.MakeMountPoints)
-	f.environment = choose(r, "environment", doc.Environment, "", policy.Unset, policy.Set, policy.Keep)
+	f.mountPoints = chooseWord(r, "mount_points", doc.MountPoints, "", policy.LeaveMountPoints, policy.MakeMountPoints)
+	f.environment = chooseWord(r, "environment", doc.Environment, "", policy.Unset, policy.Set, policy.Keep)
 	if doc.Notify.isSet() {
 		f.notify = &doc.Notify.value
 	}
@@ -47,10 +47,10 @@ func (r *reader) read(doc document) *file {
 func (r *reader) private(header int, t privateTable) policy.Private {
 	p := byDefault(t.Target.value)
 	r.target(header, t.Target, policy.UnfitForPrivate)
-	p.Kind = choose(r, "kind", t.Kind, p.Kind, policy.Directory, policy.Tmpfs)
-	p.Scope = choose(r, "scope", t.Scope, p.Scope, policy.User, policy.Session)
-	p.Cleanup = choose(r, "cleanup", t.Cleanup, p.Cleanup, policy.AtBoot, policy.AtLogout)
-	p.By = choose(r, "by", t.By, p.By, policy.ByUser, policy.ByLevel, policy.ByContext)
+	p.Kind = chooseWord(r, "kind", t.Kind, p.Kind, policy.Directory, policy.Tmpfs)
+	p.Scope = chooseWord(r, "scope", t.Scope, p.Scope, policy.User, policy.Session)
+	p.Cleanup = chooseWord(r, "cleanup", t.Cleanup, p.Cleanup, policy.AtBoot, policy.AtLogout)
+	p.By = chooseWord(r, "by", t.By, p.By, policy.ByUser, policy.ByLevel, policy.ByContext)
 	p.Shared, p.RequireSELinux = t.Shared.value, t.RequireSELinux.value
 	p.For, p.Except = r.rulesOrNil(t.For), r.rulesOrNil(t.Except)
 	p.Options = r.options(t.Options)

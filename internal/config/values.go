@@ -10,8 +10,8 @@ import (
 	"gotmpns/internal/policy"
 )
 
-// choose takes one of a few words; a missing one is the default.
-func choose[T ~string](r *reader, key string, s setting[string], missing T, known ...T) T {
+// chooseWord takes one of a few words; a missing one is the default.
+func chooseWord[T ~string](r *reader, key string, s setting[string], missing T, known ...T) T {
 	if !s.isSet() {
 		return missing
 	}

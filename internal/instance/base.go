@@ -62,7 +62,7 @@ func (s *Store) openBaseIn(parent *os.File, name string) (base, error) {
 	}
 	info, err := mountfd.Stat(dir)
 	if err == nil {
-		if why := unfit(info); why != "" {
+		if why := whyUnfit(info); why != "" {
 			err = fmt.Errorf("cannot use the base %s: %s; it has to belong to root with mode 0700", dir.Name(), why)
 		}
 	}
@@ -82,8 +82,8 @@ func (s *Store) trustedParent(name string) (*os.File, error) {
 	return parent, nil
 }
 
-// unfit says why a directory cannot be a base.
-func unfit(info mountfd.Info) string {
+// whyUnfit says why a directory cannot be a base.
+func whyUnfit(info mountfd.Info) string {
 	switch {
 	case !info.IsDir():
 		return "it is not a directory"

@@ -47,7 +47,7 @@ func (s *Store) fillDirectory(b base, name string, target Target, p policy.Priva
 	if err := s.fill(target, p, owner, dir); err != nil {
 		return err
 	}
-	return verify(dir, b, target, owner)
+	return verifyInstance(dir, b, target, owner)
 }
 
 func (s *Store) job(target Target, owner Owner, dir *os.File) fill.Job {

@@ -248,7 +248,7 @@ func (s *Store) find(b base, target Target, owner Owner) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := verify(dir, b, target, owner); err != nil {
+	if err := verifyInstance(dir, b, target, owner); err != nil {
 		dir.Close()
 		return nil, err
 	}
@@ -268,7 +268,7 @@ func (s *Store) madeFor(b base, owner Owner) (string, error) {
 	return string(text[:n]), nil
 }
 
-func verify(dir *os.File, b base, target Target, owner Owner) error {
+func verifyInstance(dir *os.File, b base, target Target, owner Owner) error {
 	info, err := mountfd.Stat(dir)
 	if err != nil {
 		return err

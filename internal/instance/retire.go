@@ -277,7 +277,7 @@ func asBase(target Target, name string) (made time.Time, ok bool) {
 	}
 	defer dir.Close()
 	info, err := mountfd.Stat(dir)
-	if err != nil || unfit(info) != "" || info.MountRoot {
+	if err != nil || whyUnfit(info) != "" || info.MountRoot {
 		return time.Time{}, false
 	}
 	var st unix.Statx_t

@@ -64,7 +64,7 @@ func OpenRegular(dir *os.File, path string) (*os.File, error) {
 }
 
 func open(dir *os.File, path string, flags uint64) (*os.File, error) {
-	name := join(dir, path)
+	name := nameBelow(dir, path)
 	fd, err := openat2(int(dir.Fd()), strings.TrimLeft(path, "/"), flags, 0)
 	if err != nil {
 		return nil, openError(name, err)
@@ -100,7 +100,7 @@ func OpenOnMount(dir *os.File, name string, flags uint64) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), join(dir, name)), nil
+	return os.NewFile(uintptr(fd), nameBelow(dir, name)), nil
 }
 
 func openError(name string, err error) error {
@@ -113,8 +113,8 @@ func openError(name string, err error) error {
 	return fmt.Errorf("cannot open %s: %w", name, err)
 }
 
-// join names a file for people; nothing is opened by this name.
-func join(dir *os.File, path string) string {
+// nameBelow names a file for people; nothing is opened by this name.
+func nameBelow(dir *os.File, path string) string {
 	if strings.HasPrefix(path, "/") {
 		return path
 	}

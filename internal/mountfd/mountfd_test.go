@@ -44,7 +44,7 @@ func TestHowFilesAreOpened(t *testing.T) {
 	} {
 		for how, want := range want {
 			f, err := open[how](dir, name)
-			if !errors.Is(err, want) || err != nil && !strings.HasPrefix(err.Error(), "cannot open "+strings.TrimSuffix(join(dir, name), "/")) {
+			if !errors.Is(err, want) || err != nil && !strings.HasPrefix(err.Error(), "cannot open "+strings.TrimSuffix(nameBelow(dir, name), "/")) {
 				t.Errorf("%s(%q): error is %v, want %v", how, name, err, want)
 			}
 			if err != nil {

@@ -86,7 +86,7 @@ var ErrUsers = errors.New("a user's own file system (FUSE) is mounted there")
 // OpenBelow is [Tree.Open] for a path below dir.
 func (t Tree) OpenBelow(dir *os.File, path string) (*os.File, error) {
 	relative := strings.Trim(path, "/")
-	name := join(dir, path)
+	name := nameBelow(dir, path)
 	fd, err := openat2(int(dir.Fd()), relative, unix.O_PATH, unix.RESOLVE_NO_XDEV)
 	if err == nil {
 		return os.NewFile(uintptr(fd), name), nil

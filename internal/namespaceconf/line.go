@@ -15,10 +15,10 @@ import (
 	"gotmpns/internal/policy"
 )
 
-// translate makes a table of a line, but for its users.
-func translate(e Entry, host Host) *table {
+// translateEntry makes a table of a line, but for its users.
+func translateEntry(e Entry, host Host) *table {
 	t := &table{entries: []Entry{e}}
-	t.set("target", ours(e.Directory))
+	t.set("target", withTilde(e.Directory))
 	t.method(host)
 	for _, f := range e.Flags {
 		t.flag(f, host)
@@ -39,8 +39,8 @@ func translate(e Entry, host Host) *table {
 	return t
 }
 
-// ours writes $HOME as ~; $USER is the same.
-func ours(p string) string {
+// withTilde writes $HOME as ~; $USER is the same.
+func withTilde(p string) string {
 	if rest, ok := strings.CutPrefix(p, "$HOME"); ok && (rest == "" || rest[0] == '/') {
 		return "~" + rest
 	}
@@ -161,7 +161,7 @@ func (t *table) mountOptions() []string {
 			options = append(options, t.mountOption(option)...)
 		}
 	}
-	return unique(options)
+	return withoutRepeats(options)
 }
 
 func (t *table) mountOption(option string) (forOptions []string) {
@@ -270,8 +270,8 @@ func inTOML(value any) string {
 	return ""
 }
 
-// printable is fit for a comment of TOML, which has no control characters.
-func printable(s string) string {
+// commentText is fit for a comment of TOML, which has no control characters.
+func commentText(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':

@@ -28,7 +28,7 @@ type Host struct {
 func Translate(entries []Entry, host Host) string {
 	var tables []*table
 	for _, e := range entries {
-		tables = append(tables, translate(e, host))
+		tables = append(tables, translateEntry(e, host))
 	}
 	tables = inOurOrder(mergeEqual(tables))
 	skipHidden(tables)
@@ -133,13 +133,13 @@ func (t *table) text() string {
 func (t *table) write(b *strings.Builder) {
 	b.WriteString("\n")
 	for _, e := range t.entries {
-		fmt.Fprintf(b, "# %s:%d: %s\n", printable(e.File), e.Line, printable(e.Text))
+		fmt.Fprintf(b, "# %s:%d: %s\n", commentText(e.File), e.Line, commentText(e.Text))
 	}
 	if t.lost != "" {
-		fmt.Fprintf(b, "#   Not converted: %s\n", printable(t.lost))
+		fmt.Fprintf(b, "#   Not converted: %s\n", commentText(t.lost))
 	}
 	for _, r := range t.remarks {
-		fmt.Fprintf(b, "#   %s\n", printable(r))
+		fmt.Fprintf(b, "#   %s\n", commentText(r))
 	}
 	for line := range strings.Lines(t.text()) {
 		if !t.isTaken() && !strings.HasPrefix(line, "#") {
@@ -178,7 +178,7 @@ func (t *table) merge(o *table) {
 		})
 	}
 	t.entries = append(t.entries, o.entries...)
-	t.entries[0].Users = unique(users)
+	t.entries[0].Users = withoutRepeats(users)
 	for _, r := range o.remarks {
 		if !slices.Contains(t.remarks, r) {
 			t.remarks = append(t.remarks, r)
@@ -186,7 +186,7 @@ func (t *table) merge(o *table) {
 	}
 }
 
-func unique(names []string) []string {
+func withoutRepeats(names []string) []string {
 	var once []string
 	for _, name := range names {
 		if !slices.Contains(once, name) {
@@ -248,7 +248,7 @@ func exemptOf(tables []*table) []string {
 		case t.entry().Only:
 			elsewhere = append(elsewhere, t.entry().Users...)
 		case !begun:
-			begun, exempt = true, unique(t.entry().Users)
+			begun, exempt = true, withoutRepeats(t.entry().Users)
 		default:
 			exempt = slices.DeleteFunc(exempt, func(name string) bool { return !slices.Contains(t.entry().Users, name) })
 		}
@@ -258,7 +258,7 @@ func exemptOf(tables []*table) []string {
 
 // setUsers says for whom the table is.
 func (t *table) setUsers(exempt []string, host Host) {
-	users := slices.DeleteFunc(unique(t.entry().Users), func(name string) bool {
+	users := slices.DeleteFunc(withoutRepeats(t.entry().Users), func(name string) bool {
 		fault := userFault(name)
 		if fault != "" {
 			t.remark("%q is not a login name: %s", name, fault)
@@ -283,7 +283,7 @@ func (t *table) setUsers(exempt []string, host Host) {
 // vitalHomes are the users of a table in the home directory whose home no target can be,
 // such as /usr/sbin: their logins would be refused.
 func (t *table) vitalHomes(host Host, exempt []string) []string {
-	rest, ok := strings.CutPrefix(ours(t.entry().Directory), "~")
+	rest, ok := strings.CutPrefix(withTilde(t.entry().Directory), "~")
 	if !ok || !t.isTaken() {
 		return nil
 	}

@@ -19,7 +19,7 @@ type choice struct {
 	policy  policy.Policy
 }
 
-func choose(p policy.Policy, f Facts) choice {
+func chooseTables(p policy.Policy, f Facts) choice {
 	c := choice{places: f.Places, policy: p}
 	for _, private := range p.Private {
 		if private.IsFor(f.Subject) {
@@ -110,7 +110,7 @@ func (c choice) outcome(done []string) string {
 func (c choice) roots() []string {
 	var roots []string
 	for _, target := range c.targets() {
-		if outermost(target, c.private) == "" {
+		if innermostTarget(target, c.private) == "" {
 			roots = append(roots, target)
 		}
 	}
@@ -152,7 +152,7 @@ func (c choice) canBecomeMountPoint(place Place) bool {
 
 func (c choice) checkBind(bind policy.Bind) error {
 	place, source := c.places[bind.Target], c.sourceOf(bind)
-	inside := outermost(bind.Target, c.private) != ""
+	inside := innermostTarget(bind.Target, c.private) != ""
 	switch {
 	case source.Err != nil:
 		return &Error{bind.Target, fmt.Sprintf("its source: %v", source.Err)}

@@ -14,9 +14,9 @@ var temporary = [...]string{"TMPDIR", "TMP", "TEMP", "TEMPDIR"}
 // is nothing to lead them back to.
 const fallback = "/tmp"
 
-// environment corrects variables that lead away from the private directory, or,
+// environmentSettings corrects variables that lead away from the private directory, or,
 // as libpam-tmpdir's do, to a directory that does not exist inside it.
-func environment(mode policy.Environment, f Facts, private []policy.Private) []Setting {
+func environmentSettings(mode policy.Environment, f Facts, private []policy.Private) []Setting {
 	isTarget := func(path string) bool {
 		return slices.ContainsFunc(private, func(p policy.Private) bool { return p.Target == path })
 	}

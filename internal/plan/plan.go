@@ -165,7 +165,7 @@ func Exempt(p policy.Policy, subject policy.Subject, unknown []string) (Plan, bo
 // returnToHost is for an exempt user who is to be in the host's namespace and comes from
 // somebody's session.
 func (p *Plan) returnToHost(policy policy.Policy, f Facts) error {
-	chosen := choose(policy, f)
+	chosen := chooseTables(policy, f)
 	chosen.private, chosen.bind = nil, nil
 	switch {
 	case f.Origin != FromOwn && f.Origin != FromOthers:
@@ -190,7 +190,7 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 	}
 	var plan Plan
 	plan.remarkUnknown(f.Unknown)
-	chosen := choose(p, f)
+	chosen := chooseTables(p, f)
 	switch {
 	case f.Origin != FromOthers && chosen.isInPlace():
 		plan.Outcome = chosen.outcome(nil)
@@ -218,7 +218,7 @@ func Make(p policy.Policy, f Facts) (Plan, error) {
 // settle decides between the user's namespace and one to be made.
 func (p *Plan) settle(f Facts, c choice) {
 	p.create(f, c)
-	p.Env = environment(c.policy.Environment, f, c.private)
+	p.Env = environmentSettings(c.policy.Environment, f, c.private)
 	p.Outcome = c.outcome(p.Targets)
 	key, own := p.key(f, c)
 	p.Own = own
@@ -409,7 +409,7 @@ func (p *Plan) attach(c choice, fromCaller bool) {
 			Source:    Instance{private, c.places[private.Target].At},
 			Directory: true,
 			Flags:     stricter(c.places[private.Target].Flags, private.Options),
-			Inside:    outermost(private.Target, c.private),
+			Inside:    innermostTarget(private.Target, c.private),
 			Uncovered: uncovered(private.Target),
 		})
 		if remark := c.places[private.Target].Remark; remark != "" {
@@ -424,7 +424,7 @@ func (p *Plan) attach(c choice, fromCaller bool) {
 			Source:    Bind{bind},
 			Directory: c.sourceOf(bind).Directory,
 			Flags:     stricter("", bind.Options),
-			Inside:    outermost(bind.Target, c.private),
+			Inside:    innermostTarget(bind.Target, c.private),
 			Uncovered: uncovered(bind.Target),
 		})
 	}
@@ -477,9 +477,9 @@ func (p *Plan) cwd(f Facts, c choice) {
 	}
 }
 
-// outermost returns the innermost private target that path lies below; the
+// innermostTarget returns the innermost private target that path lies below; the
 // mount point has to be made inside that instance. Empty: there is none.
-func outermost(path string, private []policy.Private) string {
+func innermostTarget(path string, private []policy.Private) string {
 	found := ""
 	for _, p := range private {
 		if paths.IsBelow(path, p.Target) && len(p.Target) > len(found) {

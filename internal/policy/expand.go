@@ -29,13 +29,13 @@ func Expand(p, home, user string) (string, error) {
 		return p, nil
 	}
 	if why := unfitName(user); hasVariable(p) && why != "" {
-		return "", fmt.Errorf("cannot use the login name %s in %s: %s", quote(user), p, why)
+		return "", fmt.Errorf("cannot use the login name %s in %s: %s", quoteShort(user), p, why)
 	}
 	// Before the home directory is put in, which may have a $USER of its own in it.
 	expanded := variable().ReplaceAllLiteralString(p, user)
 	if isInHome(p) {
 		if why := unfitHome(home); why != "" {
-			return "", fmt.Errorf("cannot use the home directory %s of %s for %s: %s", quote(home), quote(user), p, why)
+			return "", fmt.Errorf("cannot use the home directory %s of %s for %s: %s", quoteShort(home), quoteShort(user), p, why)
 		}
 		expanded = path.Clean(home) + strings.TrimPrefix(expanded, "~")
 	}

@@ -2,9 +2,9 @@ package policy
 
 import "strings"
 
-// guess recognises rules in the syntax of other programs, and common typing
+// guessRule recognises rules in the syntax of other programs, and common typing
 // mistakes. Empty: s is none of these.
-func guess(s string) string {
+func guessRule(s string) string {
 	switch {
 	case isNumber(s):
 		return didYouMean("uid=" + s)
@@ -25,7 +25,7 @@ func guess(s string) string {
 	if !known {
 		return ""
 	}
-	if _, fault := parse(meant); fault == "" {
+	if _, fault := parseWithoutSource(meant); fault == "" {
 		return didYouMean(meant)
 	}
 	return forms

@@ -76,7 +76,7 @@ func (r Rule) Explain(s Subject) string {
 // A text that looks like any of these, but is not, is an error and never a login
 // name: a rule that silently matches nobody is worse than none.
 func ParseRule(s string) (Rule, error) {
-	rule, fault := parse(s)
+	rule, fault := parseWithoutSource(s)
 	if fault != "" {
 		return Rule{}, &RuleError{Source: s, Reason: fault}
 	}
@@ -84,8 +84,8 @@ func ParseRule(s string) (Rule, error) {
 	return rule, nil
 }
 
-// parse returns a rule without its source, or why the text is none.
-func parse(s string) (Rule, string) {
+// parseWithoutSource returns a rule without its source, or why the text is none.
+func parseWithoutSource(s string) (Rule, string) {
 	if fault := textFault(s); fault != "" {
 		return Rule{}, fault
 	}

@@ -11,13 +11,13 @@ import (
 type RuleError struct{ Source, Reason string }
 
 func (e *RuleError) Error() string {
-	return fmt.Sprintf("cannot read the rule %s: %s", quote(e.Source), e.Reason)
+	return fmt.Sprintf("cannot read the rule %s: %s", quoteShort(e.Source), e.Reason)
 }
 
 const forms = "a rule is one of alice, @group, uid<1000, uid>=1000, uid=1000, uid=1000-1999, service:sshd, shell:/bin/sh"
 
-// quote keeps an error short and on one line, whatever the text is.
-func quote(s string) string {
+// quoteShort keeps an error short and on one line, whatever the text is.
+func quoteShort(s string) string {
 	const most = 100
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
@@ -25,7 +25,7 @@ func quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-func didYouMean(s string) string { return "did you mean " + quote(s) + "?" }
+func didYouMean(s string) string { return "did you mean " + quoteShort(s) + "?" }
 
 // textFault finds what no kind of rule may contain.
 func textFault(s string) string {
@@ -48,7 +48,7 @@ func textFault(s string) string {
 // (DOMAIN\alice, alice@example.org, "alice smith"), so only names are refused that no
 // passwd database can hold, or that read like another kind of rule.
 func userFault(s string) string {
-	if guess := guess(s); guess != "" {
+	if guess := guessRule(s); guess != "" {
 		return guess
 	}
 	switch {
@@ -107,7 +107,7 @@ func shellFault(path string) string {
 func uidFault(operator, number string) string {
 	swapped := map[string]string{"=<": "<=", "=>": ">=", "==": "="}
 	if right, ok := swapped[operator]; ok {
-		if _, fault := parse("uid" + right + number); fault == "" {
+		if _, fault := parseWithoutSource("uid" + right + number); fault == "" {
 			return didYouMean("uid" + right + number)
 		}
 	}
@@ -117,7 +117,7 @@ func uidFault(operator, number string) string {
 		}
 	}
 	if trimmed := strings.ReplaceAll(number, " ", ""); trimmed != number {
-		if _, fault := parse("uid" + operator + trimmed); fault == "" {
+		if _, fault := parseWithoutSource("uid" + operator + trimmed); fault == "" {
 			return didYouMean("uid" + operator + trimmed)
 		}
 	}

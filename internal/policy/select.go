@@ -44,7 +44,7 @@ func (p Policy) Select(s Subject, home string) (Policy, error) {
 		}
 	}
 	if all := p.Conflicts(); all != nil {
-		return Policy{}, fmt.Errorf("cannot use the configuration for %s: %s", quote(s.User), all[0].Reason)
+		return Policy{}, fmt.Errorf("cannot use the configuration for %s: %s", quoteShort(s.User), all[0].Reason)
 	}
 	return p, nil
 }
@@ -71,7 +71,7 @@ func (p Private) expand(home, user string) (Private, error) {
 	}
 	if IsVariable(p.Target) { // others were checked with the configuration
 		if why := UnfitForPrivate(target); why != "" {
-			return Private{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, p.Target, quote(user), why)
+			return Private{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, p.Target, quoteShort(user), why)
 		}
 	}
 	p.Target, p.Base = target, base
@@ -85,7 +85,7 @@ func (b Bind) expand(home, user string) (Bind, error) {
 	}
 	if IsVariable(b.Target) {
 		if why := UnfitForBind(target); why != "" {
-			return Bind{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, b.Target, quote(user), why)
+			return Bind{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, b.Target, quoteShort(user), why)
 		}
 	}
 	b.Target = target

@@ -238,7 +238,7 @@ func (p *preparer) removeStale(steps []plan.Step) {
 	wanted := map[string][]string{}
 	for _, step := range steps {
 		if attach, ok := step.(plan.Attach); ok && attach.Inside != "" {
-			wanted[attach.Inside] = append(wanted[attach.Inside], relative(attach.Inside, attach.Target))
+			wanted[attach.Inside] = append(wanted[attach.Inside], relativePath(attach.Inside, attach.Target))
 		}
 	}
 	for _, private := range p.policy.Private {
@@ -274,7 +274,7 @@ func (p *preparer) mountPoint(step plan.Attach) (mountfd.ID, error) {
 	pl := p.observer.places[step.Target]
 	switch {
 	case step.Inside != "":
-		return instance.MountPoint(p.inside[step.Inside], relative(step.Inside, step.Target), step.Directory)
+		return instance.MountPoint(p.inside[step.Inside], relativePath(step.Inside, step.Target), step.Directory)
 	case step.Uncovered:
 		return mountfd.ID{}, nil
 	case p.fromCaller:

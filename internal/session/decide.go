@@ -124,7 +124,7 @@ func envText(s plan.Setting) string {
 	return s.Name + "=" + s.Value
 }
 
-func debug(who string, p plan.Plan) []wire.Entry {
+func debugEntries(who string, p plan.Plan) []wire.Entry {
 	var entries []wire.Entry
 	for line := range strings.Lines(p.String()) {
 		entries = append(entries, wire.Log{Priority: wire.Debug, Text: who + strings.TrimRight(line, "\n")})

@@ -363,9 +363,9 @@ func (o *observer) facts() map[string]plan.Place {
 
 // shareAt returns what the host has at the path of a share.
 func (o *observer) shareAt(inside, full string) *os.File {
-	return o.places[inside].shares[relative(inside, full)]
+	return o.places[inside].shares[relativePath(inside, full)]
 }
 
-func relative(inside, full string) string {
+func relativePath(inside, full string) string {
 	return strings.TrimPrefix(path.Clean(full), inside+"/")
 }

@@ -268,7 +268,7 @@ func (l *login) reply(p plan.Plan, join *wire.Join) error {
 		entries = append(entries, wire.Log{Priority: wire.Notice, Text: who + remark})
 	}
 	if l.request.Debug {
-		entries = append(entries, debug(who, p)...)
+		entries = append(entries, debugEntries(who, p)...)
 	}
 	if l.answer.Session != "" {
 		entries = append(entries, wire.Record{Name: l.answer.Session})

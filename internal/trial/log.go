@@ -20,10 +20,10 @@ import (
 // The name under which this program logs; syslog(3) keeps the pointer.
 var logName = C.CString("gotmpns")
 
-// logged runs a function and returns the lines that modules have logged while it ran.
+// captureLog runs a function and returns the lines that modules have logged while it ran.
 // They reach the log as always: syslog(3) writes them to the standard error too,
 // which is a file in memory for that time.
-func logged(run func() error) (lines []string, err error) {
+func captureLog(run func() error) (lines []string, err error) {
 	fd, err := unix.MemfdCreate("log", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("cannot collect what the module logs (memfd_create): %w", err)

@@ -80,7 +80,7 @@ func Open(user string, stack Stack) (*Session, error) {
 		return nil, fmt.Errorf("cannot begin with PAM: %w", err)
 	}
 	before := namespace()
-	lines, err := logged(func() error { return tx.OpenSession(0) })
+	lines, err := captureLog(func() error { return tx.OpenSession(0) })
 	if err != nil {
 		_ = tx.End()
 		return nil, &Refusal{user, lastOf(lines), err}

@@ -107,7 +107,7 @@ func (s *search) visit(t task, sp *space) error {
 
 // read enters a namespace, and stays there: the search needs only what it holds open.
 func (s *search) read(sp *space) (remembered, error) {
-	if err := enter(sp.file); err != nil {
+	if err := enterNamespace(sp.file); err != nil {
 		return remembered{}, err
 	}
 	st, err := statx(unix.AT_FDCWD, "/", 0)

@@ -142,9 +142,9 @@ func (f *Finder) search(trees []Tree, known Known, stop func() bool) (uses []Use
 	return s.uses, nil
 }
 
-func (f *Finder) goHome() error { return enter(f.home) }
+func (f *Finder) goHome() error { return enterNamespace(f.home) }
 
-func enter(namespace *os.File) error {
+func enterNamespace(namespace *os.File) error {
 	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("cannot enter %s (setns): %w", namespace.Name(), err)
 	}

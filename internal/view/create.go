@@ -55,7 +55,7 @@ func (v *View) toCaller() error {
 	if v.callerNS == nil || v.callerNS == v.ns {
 		return nil
 	}
-	if err := enter(v.callerNS); err != nil || v.OfInit {
+	if err := enterNamespace(v.callerNS); err != nil || v.OfInit {
 		return err
 	}
 	return changeRoot(v.Caller.Root)

@@ -46,7 +46,7 @@ func Settle() (*Resident, error) {
 	if r.ns, err = proc.OpenNamespace("/proc/1/ns/mnt"); err != nil {
 		return nil, err
 	}
-	if err := enter(r.ns); err != nil {
+	if err := enterNamespace(r.ns); err != nil {
 		return nil, err
 	}
 	if r.host, err = mountfd.Root(); err != nil {

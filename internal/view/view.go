@@ -90,7 +90,7 @@ func (v *View) enterInit() (err error) {
 	}
 	init, err := proc.IdentityOf(v.ns)
 	v.InHost = caller == init
-	return errors.Join(err, enter(v.ns))
+	return errors.Join(err, enterNamespace(v.ns))
 }
 
 // Close closes what was opened for this view; the thread stays where it is.
@@ -133,7 +133,7 @@ func (v *View) HostNamespace() *os.File { return v.ns }
 // In runs look in another mount namespace, with that namespace's root
 // directory, and comes back. The error is about coming and going.
 func (v *View) In(ns *os.File, look func(root *os.File)) error {
-	if err := enter(ns); err != nil {
+	if err := enterNamespace(ns); err != nil {
 		return err
 	}
 	root, err := mountfd.Root()
@@ -147,7 +147,7 @@ func (v *View) In(ns *os.File, look func(root *os.File)) error {
 // back returns to the host's view from another namespace. Entering one leads to
 // its root directory, which need not be the caller's.
 func (v *View) back() error {
-	if err := enter(v.ns); err != nil || v.OfInit {
+	if err := enterNamespace(v.ns); err != nil || v.OfInit {
 		return err
 	}
 	return changeRoot(v.Host.Root)
@@ -195,7 +195,7 @@ func (v *View) uncover(target string) error {
 	return err
 }
 
-func enter(ns *os.File) error {
+func enterNamespace(ns *os.File) error {
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("cannot enter a mount namespace (setns): %w; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, also inside a container", err)
 	}

@@ -50,7 +50,7 @@ var callers = map[string]caller{
 		login := inSession(t, top)
 		runtime.LockOSThread()
 		namespace, err := proc.OpenNamespace(namespacePath(login.PID))
-		must(t, err, unix.Unshare(unix.CLONE_FS), enter(namespace), namespace.Close())
+		must(t, err, unix.Unshare(unix.CLONE_FS), enterNamespace(namespace), namespace.Close())
 		return enterFor(t, login.PID)
 	}, false, true},
 	// As in a container that shares the host's pids.

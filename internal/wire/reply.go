@@ -45,7 +45,7 @@ func line(text string) string {
 		text = text[:most]
 	}
 	// A character cut in two is not printable; a question mark is no longer.
-	return printable(text)
+	return oneLine(text)
 }
 
 // Reply answers a request. A status other than Success has no entries but logs.
@@ -96,16 +96,16 @@ func DecodeReply(message []byte) (Reply, error) {
 func decodeEntry(kind uint16, value []byte) (Entry, error) {
 	if kind == typeJoin {
 		var j Join
-		err := take(kind, value, &j.Namespace, &j.Root, &j.Cwd)
+		err := takeValues(kind, value, &j.Namespace, &j.Root, &j.Cwd)
 		return j, err
 	}
 	var text string
 	if kind == typeLog {
 		var priority uint32
-		err := take(kind, value, &priority, &text)
+		err := takeValues(kind, value, &priority, &text)
 		return Log{Priority(priority), text}, err
 	}
-	err := take(kind, value, &text)
+	err := takeValues(kind, value, &text)
 	switch kind {
 	case typeSummary:
 		return Summary{text}, err
@@ -116,5 +116,5 @@ func decodeEntry(kind uint16, value []byte) (Entry, error) {
 	case typeTell:
 		return Tell{text}, err
 	}
-	return nil, malformed("entry type %d is unknown", kind)
+	return nil, malformedError("entry type %d is unknown", kind)
 }

@@ -36,7 +36,7 @@ func DecodeRequest(message []byte) (Request, error) {
 			break
 		}
 		if seen[kind] && kind != typePAMEnv && kind != typeProcessEnv {
-			return Request{}, malformed("entry type %d comes twice", kind)
+			return Request{}, malformedError("entry type %d comes twice", kind)
 		}
 		seen[kind] = true
 		if err := r.take(kind, value); err != nil {
@@ -45,7 +45,7 @@ func DecodeRequest(message []byte) (Request, error) {
 	}
 	for _, needed := range [...]uint16{typeUID, typeGID, typeUser, typeConfig} {
 		if !seen[needed] {
-			return Request{}, malformed("entry type %d is missing", needed)
+			return Request{}, malformedError("entry type %d is missing", needed)
 		}
 	}
 	return r, nil
@@ -54,21 +54,21 @@ func DecodeRequest(message []byte) (Request, error) {
 func (r *Request) take(kind uint16, value []byte) error {
 	switch kind {
 	case typeUID:
-		return take(kind, value, &r.UID)
+		return takeValues(kind, value, &r.UID)
 	case typeGID:
-		return take(kind, value, &r.GID)
+		return takeValues(kind, value, &r.GID)
 	case typeDebug:
 		r.Debug = true
-		return take(kind, value)
+		return takeValues(kind, value)
 	case typePAMEnv:
 		return takeVariable(kind, value, &r.PAMEnv)
 	case typeProcessEnv:
 		return takeVariable(kind, value, &r.ProcessEnv)
 	}
 	if text := r.text(kind); text != nil {
-		return take(kind, value, text)
+		return takeValues(kind, value, text)
 	}
-	return malformed("entry type %d is unknown", kind)
+	return malformedError("entry type %d is unknown", kind)
 }
 
 // text is where the string of an entry type goes.
@@ -96,7 +96,7 @@ func (r *Request) text(kind uint16) *string {
 
 func takeVariable(kind uint16, value []byte, to *[]Variable) error {
 	var text string
-	if err := take(kind, value, &text); err != nil {
+	if err := takeValues(kind, value, &text); err != nil {
 		return err
 	}
 	for i := range len(text) {
@@ -105,7 +105,7 @@ func takeVariable(kind uint16, value []byte, to *[]Variable) error {
 			return nil
 		}
 	}
-	return malformed("entry type %d is no NAME=VALUE", kind)
+	return malformedError("entry type %d is no NAME=VALUE", kind)
 }
 
 // Encode writes a request, as the shim does; for tests, and for programs that ask

@@ -90,7 +90,7 @@ var order = binary.NativeEndian
 // errMalformed is what every decoding error is, whatever it says.
 var errMalformed = errors.New("malformed message")
 
-func malformed(format string, args ...any) error {
+func malformedError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errMalformed, fmt.Sprintf(format, args...))
 }
 
@@ -132,7 +132,7 @@ func (e *encoder) entry(kind uint16, parts ...any) {
 
 func (e *encoder) fail(format string, args ...any) {
 	if e.err == nil {
-		e.err = malformed(format, args...)
+		e.err = malformedError(format, args...)
 	}
 }
 
@@ -160,15 +160,15 @@ type decoder struct {
 func newDecoder(message []byte, kind uint16, limit int) (*decoder, Status, error) {
 	switch {
 	case len(message) < headerSize || len(message) > limit:
-		return nil, 0, malformed("%d bytes", len(message))
+		return nil, 0, malformedError("%d bytes", len(message))
 	case order.Uint32(message) != Magic:
-		return nil, 0, malformed("it does not begin as one of ours")
+		return nil, 0, malformedError("it does not begin as one of ours")
 	case order.Uint16(message[4:]) != Version:
-		return nil, 0, malformed("version %d, not %d: install all parts from the same build", order.Uint16(message[4:]), Version)
+		return nil, 0, malformedError("version %d, not %d: install all parts from the same build", order.Uint16(message[4:]), Version)
 	case order.Uint16(message[6:]) != kind:
-		return nil, 0, malformed("kind %d, not %d", order.Uint16(message[6:]), kind)
+		return nil, 0, malformedError("kind %d, not %d", order.Uint16(message[6:]), kind)
 	case int(order.Uint32(message[8:])) != len(message):
-		return nil, 0, malformed("%d bytes that say they are %d", len(message), order.Uint32(message[8:]))
+		return nil, 0, malformedError("%d bytes that say they are %d", len(message), order.Uint32(message[8:]))
 	}
 	return &decoder{rest: message[headerSize:]}, Status(order.Uint32(message[12:])), nil
 }
@@ -179,48 +179,48 @@ func (d *decoder) next() (kind uint16, value []byte, ok bool, err error) {
 		return 0, nil, false, nil
 	}
 	if d.entries++; d.entries > EntriesMax {
-		return 0, nil, false, malformed("more than %d entries", EntriesMax)
+		return 0, nil, false, malformedError("more than %d entries", EntriesMax)
 	}
 	if len(d.rest) < entrySize {
-		return 0, nil, false, malformed("half an entry at the end")
+		return 0, nil, false, malformedError("half an entry at the end")
 	}
 	kind = order.Uint16(d.rest)
 	length := int(order.Uint16(d.rest[2:]))
 	padded := (length + 3) &^ 3
 	if len(d.rest) < entrySize+padded {
-		return 0, nil, false, malformed("entry type %d of %d bytes is longer than the message", kind, length)
+		return 0, nil, false, malformedError("entry type %d of %d bytes is longer than the message", kind, length)
 	}
 	value = d.rest[entrySize : entrySize+length]
 	d.rest = d.rest[entrySize+padded:]
 	return kind, value, true, nil
 }
 
-// take reads numbers and strings off a value; nothing may be left over.
-func take(kind uint16, value []byte, parts ...any) error {
+// takeValues reads numbers and strings off a value; nothing may be left over.
+func takeValues(kind uint16, value []byte, parts ...any) error {
 	for _, part := range parts {
 		switch part := part.(type) {
 		case *uint32:
 			if len(value) < 4 {
-				return malformed("entry type %d is too short", kind)
+				return malformedError("entry type %d is too short", kind)
 			}
 			*part, value = order.Uint32(value), value[4:]
 		case *string:
 			end := slices.Index(value, 0)
 			if end < 0 || end != len(value)-1 || len(value) > StringMax {
-				return malformed("entry type %d has no proper string", kind)
+				return malformedError("entry type %d has no proper string", kind)
 			}
 			*part, value = string(value[:end]), nil
 		}
 	}
 	if len(value) != 0 {
-		return malformed("entry type %d is too long", kind)
+		return malformedError("entry type %d is too long", kind)
 	}
 	return nil
 }
 
-// printable makes one line of what came from outside: control characters, also
+// oneLine makes one line of what came from outside: control characters, also
 // those of Unicode's second block, and what is not UTF-8 become question marks.
-func printable(text string) string {
+func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar || r == '\u2028' || r == '\u2029' {
 			return '?'

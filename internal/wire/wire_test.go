@@ -175,7 +175,7 @@ func FuzzDecodeReply(f *testing.F) {
 func FuzzPrintable(f *testing.F) {
 	f.Add("a\nb\xff\u009b")
 	f.Fuzz(func(t *testing.T, text string) {
-		got := printable(text)
+		got := oneLine(text)
 		if !utf8.ValidString(got) || strings.ContainsFunc(got, unicode.IsControl) || len(got) > len(text) {
 			t.Errorf("%q becomes %q", text, got)
 		}
