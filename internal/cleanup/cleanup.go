@@ -411,6 +411,9 @@ func (c *Cleaner) Kept() []uint32 { return c.kept }
 // treesAtOnce bounds how many directories are open for one search.
 const treesAtOnce = 500
 
+// An unknown user is the same number in both packages, or this does not compile.
+var _ = [1]struct{}{}[usage.NoUID-instance.NoUID]
+
 // uses says which of these some process uses. One that cannot be opened is used, as
 // far as anybody knows.
 func (c *Cleaner) uses(due []Due) ([]bool, error) {
