@@ -81,7 +81,7 @@ func (t *table) bySELinux(host Host) {
 
 func (t *table) flag(f Flag, host Host) {
 	switch f.Name {
-	case "noinit": // no script is ever run
+	case "noinit": // says that no script is run
 	case "mntopts": // all of them together, later
 	case "create":
 		t.create(f.Value)
@@ -102,7 +102,11 @@ func (t *table) script(name string, host Host) {
 	if !strings.HasPrefix(name, "/") {
 		name = "/etc/security/namespace.d/" + name
 	}
-	if !host.Exists(name) {
+	switch {
+	case t.entry().has("noinit"):
+		t.remark("iscript: pam_namespace does not run it, because of noinit")
+		return
+	case !host.Exists(name):
 		t.remark("iscript: %s does not exist", name)
 		return
 	}
