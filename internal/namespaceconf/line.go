@@ -223,21 +223,28 @@ func (t *table) setBase(parent string) {
 	t.set("base", path.Join(parent, "gotmpns-"+strings.ToLower(name)))
 }
 
-// baseElsewhere is for a target that the first login creates for its user: directories
-// are not kept in what is a user's.
+// baseElsewhere is for a target that is the user's, or that the first login creates for
+// its user: directories are not kept in what is a user's. Those of a home directory are
+// kept beside it, so that they are on its file system as a rule.
 func (t *table) baseElsewhere(host Host) {
 	e := t.entry()
-	if t.get("create") == "" || t.get("base") != "" || e.Method == "tmpfs" || strings.Contains(t.get("create"), `owner = "root"`) ||
-		strings.HasPrefix(e.Directory, "$HOME") || host.Exists(e.Directory) {
+	if t.get("base") != "" || e.Method == "tmpfs" {
 		return
 	}
-	const parent = "/var/lib"
-	if !host.IsSafe(parent) {
-		t.lost = "it would be created for its user, and directories are not kept in what is a user's"
+	parents, reason := []string{"/var/lib"}, "the first login creates the target for its user"
+	switch {
+	case strings.HasPrefix(e.Directory, "$HOME"):
+		parents, reason = []string{"/home", "/var/lib"}, "what is in a home directory belongs to its user"
+	case t.get("create") == "" || strings.Contains(t.get("create"), `owner = "root"`) || host.Exists(e.Directory):
 		return
 	}
-	t.setBase(parent)
-	t.remark("directories are kept in %s, since the first login creates the target for its user", parent)
+	i := slices.IndexFunc(parents, host.IsSafe)
+	if i < 0 {
+		t.lost = reason + ", where no directories are kept, and others than root can write to " + strings.Join(parents, " and ")
+		return
+	}
+	t.setBase(parents[i])
+	t.remark("directories are kept in %s, since %s", parents[i], reason)
 }
 
 // hideSockets hides those of X11, which /tmp shares by default.
