@@ -323,11 +323,42 @@ static int serve(const char *name)
 	return entry(0);
 }
 
-int main(void)
+/*
+ * The first process of a pid namespace, for a program of "on_create": runs it, and ends when
+ * it ends. So does everything that the program has started then. The program is not the
+ * first process itself: if SELinux has another domain for it, it does not get the signal that
+ * it should end with its parent, and signals without a handler do nothing to a first process.
+ */
+static int run_program(const char *path, char **argv)
+{
+	pid_t ended, program = fork();
+	int status = 0;
+
+	if (program == 0) {
+		(void)execv(path, argv);
+		(void)fprintf(stderr, "cannot execute it: %s\n", strerror(errno));
+		_exit(127);
+	}
+	if (program < 0) {
+		(void)fprintf(stderr, "cannot start it: %s\n", strerror(errno));
+		return 127;
+	}
+	do
+		ended = waitpid(-1, &status, 0);
+	while (ended != program && (ended > 0 || errno == EINTR));
+	if (ended == program && WIFEXITED(status))
+		return WEXITSTATUS(status);
+	(void)fprintf(stderr, "killed by signal %d\n", WTERMSIG(status));
+	return 127;
+}
+
+int main(int argc, char **argv)
 {
 	bool old;
 
 	reset_signals();
+	if (argc > 3 && strcmp(argv[1], "--run") == 0)
+		return run_program(argv[2], argv + 3);
 	if (!is_socket())
 		return 1; /* started by hand */
 	old = asked_version() == OLD_VERSION;

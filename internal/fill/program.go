@@ -123,15 +123,15 @@ const (
 
 func descriptor(n int) string { return "/proc/self/fd/" + strconv.Itoa(n) }
 
-// Run runs the program for a new instance, and waits for it. It is the first process of
-// a pid namespace: whatever it starts ends with it, and it ends with the calling thread.
+// Run runs the program for a new instance, and waits for it. It runs in a pid namespace
+// whose first process is the launcher (c/launcher.c): whatever it starts ends with it, and
+// all of it ends with the calling thread, whichever domain SELinux gives to the program.
 // It inherits three descriptors, no environment, and no signal that is ignored.
 func (p *Program) Run(job Job) error {
 	ctx, cancel := context.WithTimeout(context.Background(), programAtMost)
 	defer cancel()
 	output := &head{}
-	cmd := exec.CommandContext(ctx, descriptor(programFD), job.Target, descriptor(instanceFD), "1", job.User)
-	cmd.Args[0] = p.Path
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--run", descriptor(programFD), p.Path, job.Target, descriptor(instanceFD), "1", job.User)
 	cmd.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"GOTMPNS_TARGET=" + job.Target,
