@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/mountfd"
+	"gotmpns/internal/selinux"
 )
 
 // Job is the instance that is to be filled; its files are the caller's.
@@ -23,6 +24,7 @@ type Job struct {
 	Instance *os.File // open for reading
 	User     string
 	UID, GID uint32
+	Label    string // SELinux label of what is copied; empty: the policy's
 }
 
 // Copy copies the contents of a directory into the instance. What is root's becomes the
@@ -39,7 +41,8 @@ func Copy(tree mountfd.Tree, skeleton string, into Job) error {
 		return err
 	}
 	defer from.Close()
-	if err := into.copyAll(from, into.Instance, 0); err != nil {
+	err = selinux.CreateAs(into.Label, func() error { return into.copyAll(from, into.Instance, 0) })
+	if err != nil {
 		return fmt.Errorf("cannot copy the skeleton %s to %s: %w", skeleton, into.Target, err)
 	}
 	return nil

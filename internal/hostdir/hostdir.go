@@ -19,6 +19,7 @@ import (
 	"gotmpns/internal/account"
 	"gotmpns/internal/mountfd"
 	"gotmpns/internal/policy"
+	"gotmpns/internal/selinux"
 	"gotmpns/internal/state"
 )
 
@@ -27,6 +28,9 @@ type User struct {
 	UID, GID uint32
 	Name     string
 	Home     string // as the name service writes it
+	// LabelIn returns the SELinux label of what the user creates in a directory; empty: the
+	// policy's.
+	LabelIn func(parent *os.File) (string, error)
 }
 
 // NeedsUser says whether only a process that can take the user's ids can make a target.
@@ -56,7 +60,11 @@ func makeAs(tree mountfd.Tree, target, name string, how policy.Create, user User
 		return fmt.Errorf("cannot create %s: %w", target, err)
 	}
 	defer parent.Close()
-	if err := asUser(user, func() error { return makePlain(parent, name, how.Mode) }); err != nil {
+	label, err := user.LabelIn(parent)
+	if err == nil {
+		err = asUser(user, label, func() error { return makePlain(parent, name, how.Mode) })
+	}
+	if err != nil {
 		return fmt.Errorf("cannot create %s as %s: %w", target, user.Name, err)
 	}
 	return nil
@@ -148,16 +156,20 @@ func makePlain(parent *os.File, name string, mode uint32) error {
 // asUser runs do on a thread that has the user's ids for files (setfsuid(2)), no other
 // groups and none of root's capabilities for files, and that ends afterwards. These ids
 // are enough, and no more are taken: with the real or effective uid of the user, the
-// user could send signals to the thread, and with it end this process.
-func asUser(user User, do func() error) error {
+// user could send signals to the thread, and with it end this process. What do creates
+// has the SELinux label.
+func asUser(user User, label string, do func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := become(user); err != nil {
-			done <- err
-			return
+		err := selinux.LabelCreated(label)
+		if err == nil {
+			err = become(user)
 		}
-		done <- do()
+		if err == nil {
+			err = do()
+		}
+		done <- err
 	}()
 	return <-done
 }

@@ -51,10 +51,11 @@ func (s *Store) fillDirectory(b base, name string, target Target, p policy.Priva
 }
 
 func (s *Store) job(target Target, owner Owner, dir *os.File) fill.Job {
-	if owner.Shared {
-		return fill.Job{Target: target.Path, HostDir: target.Dir, Instance: dir, User: "root"}
+	job := fill.Job{Target: target.Path, HostDir: target.Dir, Instance: dir, User: "root", Label: owner.LabelInside}
+	if !owner.Shared {
+		job.User, job.UID, job.GID = owner.User, owner.UID, owner.GID
 	}
-	return fill.Job{Target: target.Path, HostDir: target.Dir, Instance: dir, User: owner.User, UID: owner.UID, GID: owner.GID}
+	return job
 }
 
 // fillTmpfs is [Store.fill] for a detached mount. A program needs it attached, and what

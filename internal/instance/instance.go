@@ -80,8 +80,9 @@ type Owner struct {
 	Session string // not empty: an instance for this session alone
 	// The SELinux level or context that an instance is for, and its label; empty: any,
 	// and that of the target.
-	At, Label string
-	Shared    bool // all users in At have the same instance
+	At, Label   string
+	LabelInside string // of what is copied from a skeleton; empty: the policy's
+	Shared      bool   // all users in At have the same instance
 }
 
 // madeFor is the name that is written down beside the instance.

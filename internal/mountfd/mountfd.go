@@ -378,7 +378,7 @@ func Mark(place *os.File) string {
 // SELinuxLabel returns the security context of f, which must be open for
 // reading; empty where there is none.
 func SELinuxLabel(f *os.File) string {
-	var label [256]byte
+	var label [4096]byte // a level may have a thousand categories
 	n, err := unix.Fgetxattr(int(f.Fd()), "security.selinux", label[:])
 	if err != nil {
 		return ""

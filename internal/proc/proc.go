@@ -8,6 +8,7 @@
 package proc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -160,19 +161,25 @@ func (p *Process) open(name string, flags int) (*os.File, error) {
 // that it executes, as a login program does for the session; where it has not, its own.
 // Empty: there is none.
 func (p *Process) SELinuxContext() string {
-	for _, name := range [...]string{"attr/exec", "attr/current"} {
-		fd, err := unix.Openat(p.dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		var text [4096]byte
-		n, err := unix.Read(fd, text[:])
-		unix.Close(fd)
-		if context := strings.TrimRight(string(text[:max(n, 0)]), "\x00\n"); err == nil && context != "" {
-			return context
-		}
+	return cmp.Or(p.SELinuxContextOfSession(), p.selinuxAttribute("attr/current"))
+}
+
+// SELinuxContextOfSession returns the context that the process has asked for, for the next
+// program that it executes; empty where it has not.
+func (p *Process) SELinuxContextOfSession() string { return p.selinuxAttribute("attr/exec") }
+
+func (p *Process) selinuxAttribute(name string) string {
+	fd, err := unix.Openat(p.dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
 	}
-	return ""
+	defer unix.Close(fd)
+	var text [4096]byte
+	n, err := unix.Read(fd, text[:])
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(string(text[:n]), "\x00\n")
 }
 
 // Identity returns what "root", "ns/user" and the like of the process are. It means

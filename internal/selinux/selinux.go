@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -44,15 +45,66 @@ func (f FS) classOfDirectories() (uint16, error) {
 // Member returns the label of the directory that a process in the context login sees
 // instead of a directory with the label target.
 func (f FS) Member(login, target string) (string, error) {
-	class, err := f.classOfDirectories()
-	if err != nil {
-		return "", fmt.Errorf("cannot ask SELinux: %w", err)
-	}
-	answer, err := f.transact(f.dir+"/member", fmt.Sprintf("%s %s %d", login, target, class))
+	label, err := f.compute("member", login, target)
 	if err != nil {
 		return "", fmt.Errorf("cannot compute the SELinux label of a directory for %s instead of %s: %w", login, target, err)
 	}
-	return strings.TrimRight(answer, "\x00\n"), nil
+	return label, nil
+}
+
+// Created returns the label of a directory that a process in the context login creates in
+// a directory with the label parent.
+func (f FS) Created(login, parent string) (string, error) {
+	label, err := f.compute("create", login, parent)
+	if err != nil {
+		return "", fmt.Errorf("cannot compute the SELinux label of a directory that %s creates in %s: %w", login, parent, err)
+	}
+	return label, nil
+}
+
+// compute asks the kernel about directories: "member" and "create" are files of selinuxfs.
+func (f FS) compute(file, login, target string) (string, error) {
+	class, err := f.classOfDirectories()
+	if err != nil {
+		return "", err
+	}
+	answer, err := f.transact(f.dir+"/"+file, fmt.Sprintf("%s %s %d", login, target, class))
+	return strings.TrimRight(answer, "\x00\n"), err
+}
+
+// CreateAs runs do on a thread of its own, whose new files get the label; with an empty
+// label, the policy decides.
+func CreateAs(label string, do func() error) error {
+	if label == "" {
+		return do()
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		err := LabelCreated(label)
+		if err == nil {
+			err = do()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// LabelCreated gives a label to the files that the calling thread creates from now on; an
+// empty one changes nothing.
+func LabelCreated(label string) error {
+	if label == "" {
+		return nil
+	}
+	fd, err := unix.Open("/proc/thread-self/attr/fscreate", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(label))
+		unix.Close(fd)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot create files with the SELinux label %s: %w", label, err)
+	}
+	return nil
 }
 
 // transact: one write, one read, of the same open file (selinuxfs has no other way).

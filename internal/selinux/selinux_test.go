@@ -21,10 +21,7 @@ func fake(t *testing.T, members map[string]string) FS {
 		t.Fatal(err)
 	}
 	return FS{dir, func(path, question string) (string, error) {
-		if filepath.Base(path) != "member" {
-			t.Errorf("%s is asked", path)
-		}
-		member, ok := members[question]
+		member, ok := members[filepath.Base(path)+" "+question]
 		if !ok {
 			return "", unix.EINVAL
 		}
@@ -36,10 +33,12 @@ const target = "system_u:object_r:tmp_t:s0-s15:c0.c1023"
 
 func TestInstances(t *testing.T) {
 	f := fake(t, map[string]string{
-		"user_u:user_r:user_t:s0-s3:c1 " + target + " 7":    "user_u:object_r:user_tmp_t:s0",
-		"user_u:user_r:user_t:s2:c1,c3 " + target + " 7":    "user_u:object_r:user_tmp_t:s2:c1,c3",
-		"staff_u:staff_r:staff_t:s2:c1,c3 " + target + " 7": "staff_u:object_r:user_tmp_t:s2:c1,c3",
-		"user_u:user_r:user_t user_u:object_r:tmp_t 7":      "user_u:object_r:user_tmp_t",
+		"member user_u:user_r:user_t:s0-s3:c1 " + target + " 7":    "user_u:object_r:user_tmp_t:s0",
+		"member user_u:user_r:user_t:s2:c1,c3 " + target + " 7":    "user_u:object_r:user_tmp_t:s2:c1,c3",
+		"member staff_u:staff_r:staff_t:s2:c1,c3 " + target + " 7": "staff_u:object_r:user_tmp_t:s2:c1,c3",
+		"member user_u:user_r:user_t user_u:object_r:tmp_t 7":      "user_u:object_r:user_tmp_t",
+
+		"create user_u:user_r:user_t:s2 system_u:object_r:tmp_t:s0 7": "user_u:object_r:user_tmp_t:s2",
 	})
 	for name, c := range map[string]struct {
 		ask           func(login, target string) (Instance, error)
@@ -59,11 +58,30 @@ func TestInstances(t *testing.T) {
 			}
 		})
 	}
+	if got, err := f.Created("user_u:user_r:user_t:s2", "system_u:object_r:tmp_t:s0"); got != "user_u:object_r:user_tmp_t:s2" || err != nil {
+		t.Errorf("what a user creates: %q, %v", got, err)
+	}
 	if got, err := f.ByLevel("user_u:user_r:user_t", "user_u:object_r:tmp_t"); err == nil {
 		t.Errorf("a level without levels: %+v", got)
 	}
 	if _, err := f.ByContext("no context", target); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("what the kernel refuses: %v", err)
+	}
+}
+
+// Without a label, nothing is asked of the kernel; where SELinux is off, it refuses one.
+func TestCreateAs(t *testing.T) {
+	ran := false
+	do := func() error { ran = true; return nil }
+	if err := CreateAs("", do); err != nil || !ran {
+		t.Errorf("without a label: %v, it ran: %v", err, ran)
+	}
+	if Host().IsOn() {
+		t.Skip("SELinux is on")
+	}
+	ran = false
+	if err := CreateAs(target, do); err == nil || ran {
+		t.Errorf("with a label that cannot be set: %v, it ran: %v", err, ran)
 	}
 }
 

@@ -311,7 +311,7 @@ func (l *login) owner(private policy.Private) instance.Owner {
 		owner.Session = l.answer.Session
 	}
 	pl := l.observer.places[private.Target]
-	owner.At, owner.Label = pl.facts.At, pl.label
+	owner.At, owner.Label, owner.LabelInside = pl.facts.At, pl.label, pl.labelInside
 	owner.Shared = private.Shared && owner.At != "" // without SELinux, it is the user's
 	return owner
 }

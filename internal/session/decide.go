@@ -114,7 +114,7 @@ func (l *login) makeTargets(p plan.Plan) (made bool, err error) {
 
 // user is for whom a target is created.
 func (l *login) user() hostdir.User {
-	return hostdir.User{UID: l.request.UID, GID: l.request.GID, Name: l.request.User, Home: l.request.Home}
+	return hostdir.User{UID: l.request.UID, GID: l.request.GID, Name: l.request.User, Home: l.request.Home, LabelIn: l.observer.labelIn}
 }
 
 func envText(s plan.Setting) string {

@@ -31,7 +31,9 @@ type place struct {
 	caller  mountfd.Info
 	shares  map[string]*os.File
 	sources map[string]*os.File
-	label   string // of the instance; empty: the target's
+	label   string // SELinux label of the instance; empty: the target's
+	// What a skeleton's copies in the instance are labelled as; empty: the policy's.
+	labelInside string
 }
 
 // observer looks, and changes nothing that anybody else can see.
@@ -104,6 +106,9 @@ func (o *observer) observe(p policy.Policy) {
 		if pl.facts.Err == nil && !pl.facts.Missing {
 			pl.facts.Err = o.lookAtContext(pl, private)
 		}
+		if pl.facts.Err == nil && !pl.facts.Missing && private.Skeleton != "" {
+			pl.labelInside, pl.facts.Err = o.labelInside(pl)
+		}
 	}
 	for _, bind := range p.Bind {
 		o.addSource(o.look(bind.Target, ""), bind.Source)
@@ -137,6 +142,41 @@ func (o *observer) lookAtContext(pl *place, private policy.Private) error {
 	found, err := by(login, label)
 	pl.facts.At, pl.label = found.Key, found.Label
 	return err
+}
+
+// labelInside returns what the user's own files in the instance are labelled as.
+func (o *observer) labelInside(pl *place) (string, error) {
+	label := pl.label
+	if label == "" {
+		var err error
+		if label, err = instance.LabelOf(pl.host); err != nil {
+			return "", err
+		}
+	}
+	return o.labelCreated(label)
+}
+
+// labelIn returns the label of what the user's session creates in a directory.
+func (o *observer) labelIn(parent *os.File) (string, error) {
+	if o.view.SELinuxContextOfSession() == "" {
+		return "", nil
+	}
+	label, err := instance.LabelOf(instance.Target{Dir: parent})
+	if err != nil {
+		return "", err
+	}
+	return o.labelCreated(label)
+}
+
+// labelCreated returns the label of what the user's session creates in a directory with
+// the label parent. It is the parent's where the context of the session is not known yet:
+// that of a login program is none of a user's.
+func (o *observer) labelCreated(parent string) (string, error) {
+	login := o.view.SELinuxContextOfSession()
+	if parent == "" || login == "" || !o.selinux.IsOn() {
+		return parent, nil
+	}
+	return o.selinux.Created(login, parent)
 }
 
 // observeOthers looks at the targets that are not for this user, which the session has

@@ -127,6 +127,10 @@ func (v *View) Cwd() (*os.File, error) { return v.process.Cwd() }
 // SELinuxContext is that of the session ([proc.Process.SELinuxContext]).
 func (v *View) SELinuxContext() string { return v.process.SELinuxContext() }
 
+// SELinuxContextOfSession is what the login process has asked for
+// ([proc.Process.SELinuxContextOfSession]).
+func (v *View) SELinuxContextOfSession() string { return v.process.SELinuxContextOfSession() }
+
 // HostNamespace is the mount namespace of Host; it is the view's to close.
 func (v *View) HostNamespace() *os.File { return v.ns }
 
