@@ -224,21 +224,21 @@ func (t *table) setBase(parent string) {
 }
 
 // baseElsewhere is for a target that is the user's, or that the first login creates for
-// its user: directories are not kept in what is a user's. Those of a home directory are
-// kept beside it, so that they are on its file system as a rule.
+// its user: directories are not kept in what is a user's. They are kept beside the target
+// or home directory if possible, so that they are on its file system as a rule.
 func (t *table) baseElsewhere(host Host) {
 	e := t.entry()
 	if t.get("base") != "" || e.Method == "tmpfs" {
 		return
 	}
-	parents, reason := []string{"/var/lib"}, "the first login creates the target for its user"
+	parents, reason := []string{path.Dir(e.Directory), "/var/lib"}, "the first login creates the target for its user"
 	switch {
 	case strings.HasPrefix(e.Directory, "$HOME"):
-		parents, reason = []string{"/home", "/var/lib"}, "what is in a home directory belongs to its user"
+		parents[0], reason = "/home", "what is in a home directory belongs to its user"
 	case t.get("create") == "" || strings.Contains(t.get("create"), `owner = "root"`) || host.Exists(e.Directory):
 		return
 	}
-	i := slices.IndexFunc(parents, host.IsSafe)
+	i := slices.IndexFunc(parents, func(parent string) bool { return parent != "/" && host.IsSafe(parent) })
 	if i < 0 {
 		t.lost = reason + ", where no directories are kept, and others than root can write to " + strings.Join(parents, " and ")
 		return

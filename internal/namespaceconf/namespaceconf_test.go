@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func hosts() map[string]Host {
 	exists := func(path string) bool { return path != "/missing" && !strings.HasPrefix(path, "/run/user/") }
 	safe := func(directory string) bool {
-		return slices.Contains([]string{"/home", "/tmp-inst", "/var/tmp-inst", "/opt/nvme/inst", "/home/.inst", "/var/lib"}, directory)
+		return slices.Contains([]string{"/home", "/run/user", "/tmp-inst", "/var/tmp-inst", "/opt/nvme/inst", "/home/.inst", "/var/lib"}, directory)
 	}
 	resolve := func(path string) string {
 		if name, ok := strings.CutPrefix(path, "/sbin/"); ok {

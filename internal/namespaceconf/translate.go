@@ -30,6 +30,7 @@ func Translate(entries []Entry, host Host) string {
 	for _, e := range entries {
 		tables = append(tables, translateEntry(e, host))
 	}
+	remarkOnePlace(tables)
 	tables = inOurOrder(mergeEqual(tables))
 	skipHidden(tables)
 	exempt := exemptOf(tables)
@@ -47,6 +48,21 @@ func Translate(entries []Entry, host Host) string {
 	}
 	b.WriteString(nothingElse(tables))
 	return b.String()
+}
+
+// remarkOnePlace finds tables whose directories pam_namespace keeps in one place, by the
+// name of the user alone.
+func remarkOnePlace(tables []*table) {
+	for i, t := range tables {
+		e := t.entry()
+		same := slices.IndexFunc(tables[:i], func(o *table) bool {
+			return o.entry().Directory != e.Directory && o.entry().Instances == e.Instances && o.entry().Method == e.Method
+		})
+		if same >= 0 && (e.Method == "user" || e.Method == "level" || e.Method == "context") {
+			o := tables[same].entry()
+			t.remark("with pam_namespace, a user has one directory for this line and %s:%d; here there is one for each target", o.File, o.Line)
+		}
+	}
 }
 
 // textOf returns those tables that are not comments.
