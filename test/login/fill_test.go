@@ -76,7 +76,8 @@ func TestAProgramRunsForANewInstanceAndNoOther(t *testing.T) {
 func TestAProgramThatMisbehaves(t *testing.T) {
 	for name, c := range map[string]struct{ script, says string }{
 		"it fails":                     {"echo why it failed >&2; exit 3", "prepare failed: exit status 3: why it failed"},
-		"it is killed":                 {"kill -9 $$; exit 1", "prepare failed"},
+		"it is killed":                 {"kill -9 $$", "prepare failed: exit status 127: killed by signal 9"},
+		"it kills all that it can":     {"kill -9 -1; exit 1", "exit status 1"},
 		"it hangs":                     {"trap '' TERM HUP INT; while :; do sleep 1; done", "did not end within 4s and was killed"},
 		"it leaves a process":          {"setsid sh -c 'trap \"\" TERM HUP; echo $$ > /opt/left; exec sleep 1000' & while ! [ -s /opt/left ]; do :; done; exit 1", "exit status 1"},
 		"it forks until it is killed":  {"f() { setsid sleep 1000 & }; for i in $(seq 200); do f; done; sleep 1000", "did not end within 4s"},

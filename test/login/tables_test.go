@@ -76,20 +76,26 @@ func TestATargetInTheHomeDirectoryThatIsReplaced(t *testing.T) {
 
 // A file system that the user answers for is neither believed nor asked.
 func TestATargetOnAFileSystemOfTheUsers(t *testing.T) {
-	for name, target := range map[string]string{"at its root": "~/.cache", "below it": "~/.cache/deep"} {
+	for name, c := range map[string]struct{ mount, target string }{
+		"at its root":                {".cache", "~/.cache"},
+		"below it":                   {".cache", "~/.cache/deep"},
+		"where it is the whole home": {"", "~/.cache"},
+		"where it is the target":     {"", "~"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			begin(t)
 			homeTarget(t)
 			replace(t, "/etc/fuse.conf", func(before string) string { return before + "\nuser_allow_other\n" })
 			mustRun(t, "mkdir", "-p", "-m", "777", "/opt/answers/deep")
 			t.Cleanup(func() { _ = os.RemoveAll("/opt/answers") })
-			configure(t, "[[private]]\ntarget = \""+target+"\"\nkind = \"tmpfs\"\ncreate = {}\n")
-			byUser(t, "alice", "rm ~/.cache/of-the-host; bindfs -o allow_other /opt/answers ~/.cache")
-			t.Cleanup(func() { mustRun(t, "umount", "-l", "/home/alice/.cache") })
+			configure(t, "[[private]]\ntarget = \""+c.target+"\"\nkind = \"tmpfs\"\ncreate = {}\n")
+			byUser(t, "alice", "rm ~/.cache/of-the-host; bindfs -o allow_other,nonempty /opt/answers ~/"+c.mount)
+			t.Cleanup(func() { mustRun(t, "umount", "-l", "/home/alice/"+c.mount) })
 			if got := runSu(t, "alice", "echo opened"); strings.Contains(got, "opened") {
 				t.Errorf("the login is not refused: %s", got)
 			}
 			mustNotExist(t, "/opt/answers/.cache")
+			want(t, runSu(t, "bob", "echo opened"), "opened")
 		})
 	}
 }
