@@ -31,6 +31,31 @@ func replace(t *testing.T, path string, change func(before string) string) {
 	t.Cleanup(func() { put(before) })
 }
 
+// What a vendor has in /usr applies where the administrator has no file, and drop-ins add to
+// it; a file of the administrator's replaces it.
+func TestTheVendorsConfigurationApplies(t *testing.T) {
+	begin(t)
+	const vendors = "/usr/share/gotmpns"
+	t.Cleanup(func() { _ = os.RemoveAll(vendors) })
+	t.Cleanup(func() { forgetBases(t, "/var/tmp") })
+	write(t, vendors+"/gotmpns.toml", "[[private]]\ntarget = \"/var/tmp\"\n")
+	write(t, vendors+"/gotmpns.d/10-shm.toml", tmpfsTable("/dev/shm", "1M", ""))
+	const seen = `for at in /tmp /var/tmp /dev/shm; do awk -v at=$at '$5 == at && / gotmpns |gotmpns-/ { print at }' /proc/self/mountinfo; done`
+	sees := func(targets string) {
+		t.Helper()
+		if got := runSu(t, "alice", seen); got != targets {
+			t.Errorf("got %q, want %q", got, targets)
+		}
+	}
+	sees("/tmp\n/dev/shm\n")
+	administrators := configFile + ".away"
+	mustRun(t, "mv", configFile, administrators)
+	t.Cleanup(func() { mustRun(t, "mv", administrators, configFile) })
+	sees("/var/tmp\n/dev/shm\n")
+	write(t, "/etc/security/gotmpns.d/10-shm.toml", "")
+	sees("/var/tmp\n")
+}
+
 func TestATmpfsIsSharedByTheUsersSessionsAndGoneWithTheLast(t *testing.T) {
 	beginAlone(t)
 	configure(t, "[[private]]\ntarget = \"/tmp\"\nkind = \"tmpfs\"\nsize = \"1M\"\ninodes = 64\n")
