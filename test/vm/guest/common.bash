@@ -72,12 +72,14 @@ denials() {
 # of_ours: those that have to do with us.
 of_ours() { grep -E 'gotmpns|mounton|nsfs_t|sys_chroot' || true; }
 
-# level_of_alice SEUSER RANGE: from the next login on.
-level_of_alice() {
+# seuser_of USER SEUSER:RANGE: what the policy has for USER, from the next login on.
+seuser_of() {
 	local seusers
 	seusers=/etc/selinux/$(sed -n 's/^SELINUXTYPE=//p' /etc/selinux/config)/seusers
-	sed -i '/^alice:/d' "$seusers"
-	echo "alice:$1:$2" >>"$seusers"
+	sed -i "/^$1:/d" "$seusers"
+	echo "$1:$2" >>"$seusers"
+	# Users of SELinux do not see each other's files, by the constraints of the policy.
+	chcon --recursive --user "${2%%:*}" "/home/$1"
 }
 
 # level_has_its_own LEVEL: alice, at LEVEL, has an instance of that level, by ssh.
