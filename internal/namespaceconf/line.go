@@ -213,9 +213,30 @@ func (t *table) base(host Host) {
 	}
 	if hasVariable(parent) || !host.IsSafe(parent) {
 		t.remark("directories are not kept in %s: it does not exist, or others than root can write to it", parent)
-		return
+		if parent = besides(parent, host); parent == "" || paths.IsWithin(parent, e.Directory) {
+			return
+		}
+		t.remark("directories are kept in %s", parent)
 	}
 	t.setBase(parent)
+}
+
+// besides returns a directory that is above a place where none can be kept, and so on its
+// file system as a rule; otherwise one on the disk, or none at all.
+func besides(parent string, host Host) string {
+	if strings.HasPrefix(parent, "$HOME") {
+		parent = "/home"
+	}
+	for parent != "/" && (hasVariable(parent) || !host.IsSafe(parent)) {
+		parent = path.Dir(parent)
+	}
+	if parent == "/" || parent == "/var" {
+		parent = "/var/lib"
+	}
+	if !host.IsSafe(parent) {
+		return ""
+	}
+	return parent
 }
 
 func (t *table) setBase(parent string) {
@@ -224,27 +245,23 @@ func (t *table) setBase(parent string) {
 }
 
 // baseElsewhere is for a target that is the user's, or that the first login creates for
-// its user: directories are not kept in what is a user's. They are kept beside the target
-// or home directory if possible, so that they are on its file system as a rule.
+// its user: directories are not kept in what is a user's.
 func (t *table) baseElsewhere(host Host) {
 	e := t.entry()
 	if t.get("base") != "" || e.Method == "tmpfs" {
 		return
 	}
-	parents, reason := []string{path.Dir(e.Directory), "/var/lib"}, "the first login creates the target for its user"
-	switch {
-	case strings.HasPrefix(e.Directory, "$HOME"):
-		parents[0], reason = "/home", "what is in a home directory belongs to its user"
-	case t.get("create") == "" || strings.Contains(t.get("create"), `owner = "root"`) || host.Exists(e.Directory):
+	isHome := strings.HasPrefix(e.Directory, "$HOME")
+	if !isHome && (t.get("create") == "" || strings.Contains(t.get("create"), `owner = "root"`) || host.Exists(e.Directory)) {
 		return
 	}
-	i := slices.IndexFunc(parents, func(parent string) bool { return parent != "/" && host.IsSafe(parent) })
-	if i < 0 {
-		t.lost = reason + ", where no directories are kept, and others than root can write to " + strings.Join(parents, " and ")
+	parent := besides(path.Dir(e.Directory), host)
+	if parent == "" {
+		t.lost = "the target belongs to its user, and there is no other place for the directories that only root can write to"
 		return
 	}
-	t.setBase(parents[i])
-	t.remark("directories are kept in %s, since %s", parents[i], reason)
+	t.setBase(parent)
+	t.remark("directories are kept in %s, since the target belongs to its user", parent)
 }
 
 // hideSockets hides those of X11, which /tmp shares by default.
