@@ -147,6 +147,9 @@ func (m MakeMountPoint) String() string {
 
 func (m MakeTarget) String() string {
 	owner := m.Owner
+	if owner == "$USER" {
+		owner = "the user"
+	}
 	if m.Group != "" {
 		owner += ":" + m.Group
 	}

@@ -74,6 +74,11 @@ func (p Private) expand(home, user string) (Private, error) {
 			return Private{}, fmt.Errorf("cannot use %s as %s of %s: it %s", target, p.Target, quoteShort(user), why)
 		}
 	}
+	if isInHome(p.Target) && p.Create != nil {
+		create := *p.Create
+		create.Owner = "$USER" // whatever is written: it is created as that user
+		p.Create = &create
+	}
 	p.Target, p.Base = target, base
 	return p, nil
 }

@@ -93,6 +93,16 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+// What is missing in a home directory is created for its user, whatever is written.
+func TestSelectCreatesForTheUserInAHome(t *testing.T) {
+	create := Create{Mode: 0o700, Owner: "root"}
+	p := Policy{Private: []Private{{Target: "~/x", Create: &create}, {Target: "/srv/$USER", Create: &create}}}
+	got, err := p.Select(Subject{User: "alice"}, "/home/alice")
+	if err != nil || got.Private[0].Create.Owner != "$USER" || got.Private[1].Create.Owner != "root" || create.Owner != "root" {
+		t.Errorf("got %+v, %v; the configuration has %+v now", got.Private, err, create)
+	}
+}
+
 // What is fine as it is written can be refused for one user.
 func TestSelectRefuses(t *testing.T) {
 	cases := []struct {
