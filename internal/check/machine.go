@@ -42,7 +42,9 @@ func Configuration(s System) []Finding {
 func describe(s System) string {
 	var targets []string
 	for _, p := range s.Policy.Private {
-		targets = append(targets, p.Target)
+		if !slices.Contains(targets, p.Target) { // several tables can have one
+			targets = append(targets, p.Target)
+		}
 	}
 	where := s.ConfigPath
 	if s.Draft {
@@ -232,7 +234,9 @@ func (s System) carried() (targets, carriers []string) {
 		if m == nil || m.Mountpoint == p.Target || policy.IsVariable(p.Target) || s.Policy.MountPoints == policy.MakeMountPoints {
 			continue
 		}
-		targets = append(targets, p.Target)
+		if !slices.Contains(targets, p.Target) {
+			targets = append(targets, p.Target)
+		}
 		if !slices.Contains(carriers, m.Mountpoint) {
 			carriers = append(carriers, m.Mountpoint)
 		}

@@ -146,8 +146,13 @@ type where struct {
 // earlier one has left a base for.
 func (t *taker) instances(p policy.Policy) {
 	bases := t.records.Bases()
+	type place struct{ target, base string }
+	listed := map[place]bool{} // several tables can have one place
 	for _, private := range p.Private {
-		t.directories(private.Target, private.Base)
+		if at := (place{private.Target, private.Base}); !listed[at] {
+			listed[at] = true
+			t.directories(private.Target, private.Base)
+		}
 		if private.Base == "" {
 			delete(bases, private.Target)
 		}
@@ -162,7 +167,11 @@ func (t *taker) directories(path, base string) {
 	if !ok {
 		return
 	}
-	t.strays(target)
+	if target.Dir != nil {
+		t.strays(target)
+	} else if base == "" {
+		return
+	}
 	list, err := t.store.List(target, base, t.want.wants, t.want.Usage)
 	if err != nil {
 		return // no base to be looked into: "gotmpns check" says why
@@ -219,7 +228,12 @@ func (t *taker) isShared(uid uint32, p Place) bool {
 	return mountfd.Mark(dir) == record.Mark
 }
 
+// target opens a target. One that is another path for each user has no directory of its own:
+// its instances are found by their base.
 func (t *taker) target(path string) (instance.Target, bool) {
+	if policy.IsVariable(path) {
+		return instance.Target{Path: path}, true
+	}
 	target, err := instance.OpenTarget(t.view.Host, path)
 	return target, err == nil
 }

@@ -129,7 +129,7 @@ func isOwn(m *mountinfo.Info, uid uint32, p policy.Policy) bool {
 	return instance.IsBaseName(path.Base(directory)) || slices.ContainsFunc(p.Private, func(private policy.Private) bool {
 		// The root of a mount is a path in its file system, which may itself be
 		// mounted anywhere.
-		return private.Base != "" && private.Target == m.Mountpoint && strings.HasSuffix(private.Base, directory)
+		return private.Base != "" && (private.Target == m.Mountpoint || policy.IsVariable(private.Target)) && strings.HasSuffix(private.Base, directory)
 	})
 }
 
