@@ -158,7 +158,7 @@ func prepareTargets(t *testing.T, targets string) {
 // instanceDirs are where pam_namespace keeps its own, first those that it does not make, and
 // where import has ours kept.
 const instanceDirs = "/tmp-inst /tmp/tmp-inst /tmp/inst /var/tmp/tmp-inst /var/tmp/inst /var-inst /nvme/inst /home/.inst /run/lock/inst " +
-	"/run/user/.polydir /.polydir /home/gotmpns-home /var/lib/gotmpns-made /run/user/gotmpns-run-user-.session"
+	"/run/user/.polydir /.polydir /home/gotmpns-home /home/gotmpns-tmp /var/lib/gotmpns-tmp /var/lib/gotmpns-made /run/user/gotmpns-run-user-.session"
 
 // created are the targets that are missing before the first login.
 var created = []string{"/made", "/made it", "/run/user/.session"}
@@ -191,19 +191,18 @@ func hostFiles(targets string) []string {
 // taken for granted; and no program is tried in /run/lock, which is noexec on a host.
 func seenByAll(t *testing.T, targets string) string {
 	t.Helper()
-	write(t, "/opt/restrictions", `awk -v d="$1" -v OFS='\n' '$5 == d { last = $6 } END { gsub(",", "\n", last); print last }' /proc/self/mountinfo |
-		grep -xE 'ro|nosuid|nodev|noexec' || true`)
+	// Of the mount that is on top, which is not always the last in the table.
+	write(t, "/opt/restrictions", `exec 9< "$1" || exit 0
+		id=$(sed -n 's/^mnt_id:[^0-9]*//p' /proc/self/fdinfo/9)
+		awk -v id="$id" '$1 == id { gsub(",", "\n", $6); print $6 }' /proc/self/mountinfo | grep -xE 'ro|nosuid|nodev|noexec' || true`)
 	hosts := ""
 	for _, dir := range strings.Fields(targets) {
 		at := dir
 		if slices.Contains(created, dir) {
 			at = filepath.Dir(dir)
 		}
-		options := runIn(t, "/", "findmnt", "-nro", "OPTIONS", "-T", at)
-		for option := range strings.SplitSeq(strings.TrimSpace(options), ",") {
-			if slices.Contains([]string{"ro", "nosuid", "nodev", "noexec"}, option) {
-				hosts += dir + " " + option + "\n"
-			}
+		for option := range strings.FieldsSeq(runIn(t, "/", "sh", "/opt/restrictions", at)) {
+			hosts += dir + " " + option + "\n"
 		}
 	}
 	write(t, "/opt/hosts", hosts)
@@ -212,7 +211,7 @@ func seenByAll(t *testing.T, targets string) string {
 		echo "$(id -un) $d: $([ -e $d/of-the-host ] && echo host || echo private)" \
 			"$(stat -c '%a %U:%G' $d) $(stat -f -c %T $d)" \
 			"size $(df --output=size,itotal $d | tail -1)" \
-			"options $({ sh /opt/restrictions $d; sed -n "s,^$d ,,p" /opt/hosts; } | sort -u | tr '\n' ' ')" \
+			"options $({ sh /opt/restrictions $d 2>/dev/null; sed -n "s,^$d ,,p" /opt/hosts; } | sort -u | tr '\n' ' ')" \
 			"$([ $d != /run/lock ] && cp /bin/true $d/program 2>/dev/null && $d/program 2>/dev/null && echo runs programs; rm -f $d/program)" \
 			"$(cat $d/prepared 2>&1)" \
 			"of others: $(ls $d | grep left-by- | grep -v by-$(id -un)$ | tr '\n' ' ')" \
