@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "shim.h"
 
 #define ACTIVE_WAIT 100000LL /* ns */
@@ -127,6 +128,27 @@ static bool receive_reply(int fd, struct reply *reply)
 	return length > 0;
 }
 
+/*
+ * The loader of the C library writes its error, "PROGRAM: TEXT", to descriptor 2, which is
+ * the socket until the launcher runs (worker.c).
+ */
+static bool is_loaders(const struct reply *reply, struct reason *reason)
+{
+	static const char program[] = "gotmpns-worker: ";
+	const size_t skip = sizeof program - 1;
+	char text[512];
+	size_t length;
+
+	if (reply->length <= skip || memcmp(reply->bytes, program, skip) != 0)
+		return false;
+	length = reply->length - skip < sizeof text ? reply->length - skip : sizeof text - 1;
+	memcpy(text, reply->bytes + skip, length);
+	text[length] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	set_reason(reason, "the worker cannot start: %s; %s", text, loader_hint(text));
+	return true;
+}
+
 bool worker_ask(const struct worker *worker, const struct request *request, struct reply *reply,
 		const struct deadline *deadline, struct reason *reason)
 {
@@ -149,5 +171,5 @@ bool worker_ask(const struct worker *worker, const struct request *request, stru
 				   "(\"gotmpns check\" looks at it)");
 		return false;
 	}
-	return true;
+	return !is_loaders(reply, reason);
 }

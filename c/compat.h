@@ -8,6 +8,7 @@
 #include <features.h>
 #include <sched.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
@@ -44,5 +45,13 @@ struct gotmpns_clone_args {
 	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
 		set_tid_size, cgroup;
 };
+
+/* What to do about an ERROR of the C library's loader. */
+static inline const char *loader_hint(const char *error)
+{
+	return strstr(error, "`GLIBC_") != NULL ?
+		       "the C library of this system is too old for this build" :
+		       "is the installation complete, and made for this system?";
+}
 
 #endif

@@ -286,9 +286,10 @@ static void refuse_library(void)
 	const char *error = dlerror();
 	char why[512];
 
-	(void)snprintf(why, sizeof why, "cannot load the session library: %.300s; is the "
-		       "installation complete, and made for this system?",
-		       error != NULL ? error : "no reason given");
+	if (error == NULL)
+		error = "no reason given";
+	(void)snprintf(why, sizeof why, "cannot load the session library: %.300s; %s", error,
+		       loader_hint(error));
 	refuse(why);
 }
 

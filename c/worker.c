@@ -88,6 +88,11 @@ static int worker_main(void *argument)
 		 * This makes room for one more, too, where the table was full.
 		 */
 		(void)syscall(SYS_close_range, 1U, ~0U, 0U);
+		/*
+		 * If the loader of the C library cannot start the worker, its error
+		 * arrives where the reply would (ask.c).
+		 */
+		(void)dup2(0, 2);
 		drop_exec_label();
 		(void)execve(launch->path, argv, envp);
 	}

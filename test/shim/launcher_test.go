@@ -1,9 +1,11 @@
 package shim
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +51,34 @@ func TestTheLauncherRefusesWithAReason(t *testing.T) {
 				}
 				b.service("worker=" + b.libexec(library))
 				b.refused(test.why, test.words...)
+			})
+		})
+	}
+}
+
+// Where the C library is older than the one that the worker was built with, or the worker
+// cannot be loaded for another reason, there is no launcher yet that could say so.
+func TestTheLoadersErrorIsLogged(t *testing.T) {
+	for name, test := range map[string]struct{ old, new, why string }{
+		"an old C library":  {"GLIBC_2.34", "GLIBC_9.34", "the worker cannot start: /lib/.*: version `GLIBC_9.34' not found .*; the C library of this system is too old for this build"},
+		"a missing library": {"libc.so.6", "libc.so.9", "the worker cannot start: error while loading shared libraries: libc.so.9: cannot open .*; is the installation complete"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, b *bench) {
+				worker := b.libexec("")
+				text, err := os.ReadFile(worker)
+				must(t, err)
+				if !bytes.Contains(text, []byte(test.old)) {
+					t.Skipf("the worker does not need %s on this system", test.old)
+				}
+				must(t, os.WriteFile(worker, bytes.ReplaceAll(text, []byte(test.old), []byte(test.new)), 0o755))
+				b.service("worker=" + worker)
+				got := b.run("alice", "open")
+				want(t, got, systemErr)
+				lines := b.journal.Lines()
+				if len(lines) != 1 || !regexp.MustCompile(test.why).MatchString(lines[0]) {
+					t.Errorf("the log has %q", lines)
+				}
 			})
 		})
 	}
