@@ -211,12 +211,15 @@ static void leave_cgroup(void)
 }
 
 /* Nothing but the socket comes in; what the runtime may print goes nowhere. */
-static bool keep_only_socket(void)
+static void keep_only_socket(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	return null >= 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2 &&
-	       syscall(SYS_close_range, 3U, ~0U, 0U) == 0;
+	if (null < 0 || dup2(null, 1) != 1 || dup2(null, 2) != 2)
+		refuse("the worker cannot open /dev/null");
+	if (syscall(SYS_close_range, 3U, ~0U, 0U) != 0)
+		refuse("the worker cannot close descriptors (close_range); Linux 5.12 or later is "
+		       "needed, and a filter of system calls (seccomp) has to allow close_range");
 }
 
 /* Out of the user's hands: no terminal signal, no core. */
@@ -369,8 +372,7 @@ int main(int argc, char **argv)
 		leave_cgroup();
 	set_priority();
 	set_limits();
-	if (!keep_only_socket())
-		refuse("the worker cannot open /dev/null");
+	keep_only_socket();
 	if (!detach_from_caller())
 		refuse("the worker cannot change to the root directory");
 	if (!end_with_caller())

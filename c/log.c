@@ -3,7 +3,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
+#include <linux/capability.h>
 #include <security/pam_ext.h>
 
 #include "shim.h"
@@ -24,21 +26,37 @@ static const struct {
 } hints[] = {
 	{EPERM, "the login process, or its container, needs CAP_SYS_ADMIN and CAP_SYS_CHROOT"},
 	{EACCES, "SELinux or AppArmor may deny it; look for denials in the kernel log"},
-	{ENOSYS, "Linux 5.12 or later is needed, and no filter may block the call"},
+	{ENOSYS, "Linux 5.12 or later is needed"},
 	{EMFILE, "the limit on open files (RLIMIT_NOFILE) is too low"},
 	{ENFILE, "the system is at its limit on open files (fs.file-max)"},
 	{EAGAIN, "the system, or the login process, is at its limit of processes"},
 };
+
+/*
+ * A filter refuses with the errors of a missing privilege or system call.  Without the
+ * capability, the filter of a container refuses because of that.
+ */
+static const char *hint_for(int error)
+{
+	bool is_filtered = prctl(PR_GET_SECCOMP) == 2 && prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN) == 1;
+
+	if (is_filtered && (error == EPERM || error == ENOSYS))
+		return "the login process has a filter of system calls (seccomp), which has to allow "
+		       "this: see the profile of the container, or SystemCallFilter= of the service";
+	for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++) {
+		if (hints[i].error == error)
+			return hints[i].hint;
+	}
+	return NULL;
+}
 
 bool cannot(struct reason *reason, int error, const char *hint, const char *format, ...)
 {
 	va_list arguments;
 	int used = snprintf(reason->text, sizeof reason->text, "cannot ");
 
-	for (size_t i = 0; hint == NULL && i < sizeof hints / sizeof hints[0]; i++) {
-		if (hints[i].error == error)
-			hint = hints[i].hint;
-	}
+	if (hint == NULL)
+		hint = hint_for(error);
 	va_start(arguments, format);
 	used += vsnprintf(reason->text + used, sizeof reason->text - (size_t)used, format, arguments);
 	va_end(arguments);

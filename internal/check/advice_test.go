@@ -13,9 +13,10 @@ import (
 // otherMachines follows advice that is about another machine than the one with the tests, by
 // the name of the fault.
 var otherMachines = map[string]func(*System){
-	"old kernel": func(s *System) { s.Kernel.Release = "5.12.0" },
-	"seccomp":    func(s *System) { s.Kernel.Refused = nil },
-	"SELinux":    func(s *System) { s.SELinux = false },
+	"old kernel":   func(s *System) { s.Kernel.Release = "5.12.0" },
+	"no open_tree": func(s *System) { s.Kernel.Refused = nil },
+	"seccomp":      func(s *System) { s.Kernel.Refused = nil },
+	"SELinux":      func(s *System) { s.SELinux = false },
 }
 
 // Each piece of advice has a test that follows it on a machine and sees the finding go: a

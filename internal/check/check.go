@@ -98,9 +98,10 @@ type Broker struct {
 
 // Kernel is what was found out about the kernel.
 type Kernel struct {
-	Release string
-	Refused []string // system calls that are missing or forbidden
-	Admin   bool     // CAP_SYS_ADMIN is there
+	Release  string
+	Refused  []string // system calls that are missing or forbidden
+	Admin    bool     // CAP_SYS_ADMIN is there
+	Filtered bool     // this process has a filter of system calls
 }
 
 // Target is a path as it is on the host.

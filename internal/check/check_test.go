@@ -121,7 +121,10 @@ func faults(t *testing.T) []fault {
 		{"kernel-old", "old kernel", func(s *System) { s.Kernel.Release = "5.10.0-28-amd64" }, Problem, "too old"},
 		{"", "the first kernel", func(s *System) { s.Kernel.Release = "5.12.0" }, OK, ""},
 		{"", "a release of rc", func(s *System) { s.Kernel.Release = "6.19-rc1" }, OK, ""},
-		{"kernel-refused", "seccomp", func(s *System) { s.Kernel.Refused = []string{"open_tree"} }, Problem, "refused: open_tree"},
+		{"kernel-refused", "no open_tree", func(s *System) { s.Kernel.Refused = []string{"open_tree"} }, Problem, "refused: open_tree"},
+		{"kernel-refused", "seccomp", func(s *System) {
+			s.Kernel.Refused, s.Kernel.Filtered = []string{"open_tree", "statx"}, true
+		}, Problem, "a filter of system calls (seccomp) refuses open_tree, statx"},
 		{"kernel-capability", "no capability", func(s *System) { s.Kernel.Admin = false }, Problem, "CAP_SYS_ADMIN"},
 		{"kernel-capability", "no capability, and a filter", func(s *System) {
 			s.Kernel.Admin, s.Kernel.Refused = false, []string{"open_tree"}

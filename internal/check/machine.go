@@ -75,8 +75,12 @@ func kernel(s System) []Finding {
 		return []Finding{{"kernel-capability", Problem, subject, "root has no CAP_SYS_ADMIN here, so no mount namespace can be made",
 			"start the container with --cap-add SYS_ADMIN or --privileged", ""}}
 	case len(k.Refused) > 0:
-		return []Finding{{"kernel-refused", Problem, subject, "refused: " + strings.Join(k.Refused, ", "),
-			"a container's seccomp filter has to allow these system calls", ""}}
+		refused := strings.Join(k.Refused, ", ")
+		if k.Filtered {
+			return []Finding{{"kernel-refused", Problem, subject, "a filter of system calls (seccomp) refuses " + refused,
+				"allow them, in the profile of the container or in SystemCallFilter= of the service", ""}}
+		}
+		return []Finding{{"kernel-refused", Problem, subject, "refused: " + refused, "install a kernel that has these system calls, Linux 5.12 or later", ""}}
 	}
 	return []Finding{{"kernel", OK, subject, "Linux " + k.Release + " has all that is needed", "", ""}}
 }

@@ -148,31 +148,8 @@ func readKernel() Kernel {
 	if unix.Uname(&uts) == nil {
 		k.Release = unix.ByteSliceToString(uts.Release[:])
 	}
-	// With a descriptor that there is not, a system call that exists says EBADF.
-	probe := func(name string, err error) {
-		if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) && os.Geteuid() == 0 {
-			k.Refused = append(k.Refused, name)
-		}
-	}
-	_, err := unix.OpenTree(-1, "x", unix.OPEN_TREE_CLOEXEC)
-	probe("open_tree", err)
-	_, err = unix.Openat2(-1, "x", &unix.OpenHow{Flags: unix.O_PATH})
-	probe("openat2", err)
-	probe("move_mount", unix.MoveMount(-1, "x", -1, "y", 0))
-	probe("mount_setattr", unix.MountSetattr(-1, "x", 0, &unix.MountAttr{Propagation: unix.MS_SLAVE}))
-	k.Admin = hasAdmin(text("/proc/self/status"))
+	k.Refused, k.Admin, k.Filtered = mountfd.Refused(), mountfd.HasAdmin(), mountfd.IsFiltered()
 	return k
-}
-
-// hasAdmin reads the effective capabilities (proc(5)).
-func hasAdmin(status string) bool {
-	for line := range strings.Lines(status) {
-		if value, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-			return err == nil && set>>unix.CAP_SYS_ADMIN&1 == 1
-		}
-	}
-	return false
 }
 
 func readTarget(name string) Target {

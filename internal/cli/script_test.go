@@ -15,10 +15,12 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/check"
 	"gotmpns/internal/trial"
 	"gotmpns/test/leftover"
+	"gotmpns/test/process"
 )
 
 // In the disposable root, scripts run what "make install" installs there. Where
@@ -26,6 +28,10 @@ import (
 func TestMain(m *testing.M) {
 	if name := os.Getenv("LOGIN_AND_LEAVE"); name != "" {
 		fmt.Fprintln(os.Stderr, loginAndLeave(name))
+		os.Exit(1)
+	}
+	if names := os.Getenv("REFUSED_CALLS"); names != "" {
+		fmt.Fprintln(os.Stderr, becomeFiltered(strings.Fields(names), os.Args[1:]))
 		os.Exit(1)
 	}
 	if leftover.Disposable() {
@@ -112,6 +118,18 @@ func stage(env *testscript.Env) error {
 		return err
 	}
 	return os.Chmod(shared, 0o777)
+}
+
+// becomeFiltered becomes the command behind a container's filter of system calls.
+func becomeFiltered(names, command []string) error {
+	numbers := map[string]uint32{
+		"close_range": unix.SYS_CLOSE_RANGE, "openat2": unix.SYS_OPENAT2, "statx": unix.SYS_STATX, "unshare": unix.SYS_UNSHARE,
+	}
+	var calls []uint32
+	for _, name := range names {
+		calls = append(calls, numbers[name])
+	}
+	return process.Filtered(calls, command, append(os.Environ(), "REFUSED_CALLS="))
 }
 
 // loginAndLeave is a login program whose process becomes the user's own, as with

@@ -107,8 +107,8 @@ func openError(name string, err error) error {
 	switch {
 	case errors.Is(err, unix.ELOOP):
 		return fmt.Errorf("cannot open %s: it is, or passes through, a symbolic link: %w", name, err)
-	case errors.Is(err, unix.ENOSYS):
-		return fmt.Errorf("cannot open %s (openat2): %w%s", name, err, kernelHint(err))
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("cannot open %s (openat2): %w%s", name, err, Hint("openat2", err))
 	}
 	return fmt.Errorf("cannot open %s: %w", name, err)
 }
@@ -155,7 +155,7 @@ func stat(f *os.File, flags int) (Info, error) {
 	var st unix.Statx_t
 	const mask = unix.STATX_TYPE | unix.STATX_NLINK | unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID | unix.STATX_INO
 	if err := unix.Statx(int(f.Fd()), "", flags, mask, &st); err != nil {
-		return Info{}, fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
+		return Info{}, fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, Hint("statx", err))
 	}
 	return Info{
 		ID:        ID{Device: uint64(st.Dev_major)<<32 | uint64(st.Dev_minor), Inode: st.Ino},
@@ -228,7 +228,7 @@ func Clone(f *os.File, recursive bool) (*os.File, error) {
 	}
 	fd, err := unix.OpenTree(int(f.Fd()), "", flags)
 	if err != nil {
-		return nil, fmt.Errorf("cannot clone the mount at %s (open_tree): %w%s", f.Name(), err, kernelHint(err))
+		return nil, fmt.Errorf("cannot clone the mount at %s (open_tree): %w%s", f.Name(), err, Hint("open_tree", err))
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
@@ -261,7 +261,7 @@ func setattr(f *os.File, attr unix.MountAttr, recursive bool) error {
 		flags |= unix.AT_RECURSIVE
 	}
 	if err := unix.MountSetattr(int(f.Fd()), "", flags, &attr); err != nil {
-		return fmt.Errorf("cannot set the attributes of the mount at %s (mount_setattr): %w%s", f.Name(), err, kernelHint(err))
+		return fmt.Errorf("cannot set the attributes of the mount at %s (mount_setattr): %w%s", f.Name(), err, Hint("mount_setattr", err))
 	}
 	return nil
 }
@@ -282,7 +282,7 @@ func Detach(target *os.File) error {
 func Attach(mount, target *os.File) error {
 	const flags = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
 	if err := unix.MoveMount(int(mount.Fd()), "", int(target.Fd()), "", flags); err != nil {
-		return fmt.Errorf("cannot mount onto %s (move_mount): %w%s", target.Name(), err, kernelHint(err))
+		return fmt.Errorf("cannot mount onto %s (move_mount): %w%s", target.Name(), err, Hint("move_mount", err))
 	}
 	return nil
 }
@@ -302,7 +302,7 @@ type Tmpfs struct {
 func NewTmpfs(t Tmpfs) (*os.File, error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a tmpfs (fsopen): %w%s", err, kernelHint(err))
+		return nil, fmt.Errorf("cannot make a tmpfs (fsopen): %w%s", err, Hint("fsopen", err))
 	}
 	defer unix.Close(fs)
 	for _, option := range tmpfsOptions(t) {
@@ -395,14 +395,4 @@ func SetSELinuxLabel(f *os.File, label string) error {
 		return fmt.Errorf("cannot label %s as %s: %w", f.Name(), label, err)
 	}
 	return nil
-}
-
-func kernelHint(err error) string {
-	switch {
-	case errors.Is(err, unix.ENOSYS):
-		return "; Linux 5.12 or later is needed, and a container's filter has to let the call through"
-	case errors.Is(err, unix.EPERM):
-		return "; CAP_SYS_ADMIN is needed, also inside a container"
-	}
-	return ""
 }

@@ -146,7 +146,7 @@ func (t Tree) cross(at *os.File, part, name string) (*os.File, error) {
 func (t Tree) Trust(f *os.File) error {
 	var st unix.Statx_t
 	if err := unix.Statx(int(f.Fd()), "", peek, 0, &st); err != nil {
-		return fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
+		return fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, Hint("statx", err))
 	}
 	device := uint64(st.Dev_major)<<32 | uint64(st.Dev_minor)
 	if st.Dev_major != 0 || slices.Contains(t.Known, device) {
@@ -267,7 +267,7 @@ func MountID(f *os.File) (uint64, error) {
 	// a user's FUSE answers nobody else, root included, as soon as anything is.
 	var st unix.Statx_t
 	if err := unix.Statx(int(f.Fd()), "", peek, 0, &st); err != nil {
-		return 0, fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, kernelHint(err))
+		return 0, fmt.Errorf("cannot statx %s: %w%s", f.Name(), err, Hint("statx", err))
 	}
 	return st.Mnt_id, nil
 }

@@ -65,11 +65,8 @@ func (v *View) toCaller() error {
 // be used any more, and the error says so.
 func (v *View) create(cwd *os.File, build func(mountfd.Tree) error) (*Namespace, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		hint := ""
-		if errors.Is(err, unix.EPERM) {
-			hint = "; this process, or its container, lacks CAP_SYS_ADMIN"
-		}
-		return nil, errors.Join(fmt.Errorf("cannot unshare the mount namespace: %w%s", err, hint), v.back())
+		err = fmt.Errorf("cannot unshare the mount namespace: %w%s", err, mountfd.Hint("unshare", err))
+		return nil, errors.Join(err, v.back())
 	}
 	n, err := v.built(cwd, build)
 	if back := v.back(); back != nil {

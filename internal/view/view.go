@@ -51,7 +51,7 @@ func Enter(pid int) (*View, error) {
 	runtime.LockOSThread()
 	// setns(2) into a mount namespace refuses a thread that shares its root and cwd.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return nil, fmt.Errorf("cannot unshare the file system attributes: %w", err)
+		return nil, fmt.Errorf("cannot unshare the file system attributes: %w%s", err, mountfd.Hint("unshare", err))
 	}
 	if err := checkProc(); err != nil {
 		return nil, err
@@ -174,7 +174,7 @@ func changeRoot(root *os.File) error {
 func (v *View) Uncover(target string) (undo func() error, err error) {
 	before := *v
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return nil, fmt.Errorf("cannot unshare the mount namespace to look below %s: %w", target, err)
+		return nil, fmt.Errorf("cannot unshare the mount namespace to look below %s: %w%s", target, err, mountfd.Hint("unshare", err))
 	}
 	undo = func() error {
 		*v = before
@@ -201,7 +201,7 @@ func (v *View) uncover(target string) error {
 
 func enterNamespace(ns *os.File) error {
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("cannot enter a mount namespace (setns): %w; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, also inside a container", err)
+		return fmt.Errorf("cannot enter a mount namespace (setns): %w%s", err, mountfd.Hint("setns", err))
 	}
 	return nil
 }

@@ -127,6 +127,7 @@ func TestRefusedSystemCalls(t *testing.T) {
 		"unshare": unix.SYS_UNSHARE, "setns": unix.SYS_SETNS, "open_tree": unix.SYS_OPEN_TREE,
 		"move_mount": unix.SYS_MOVE_MOUNT, "mount_setattr": unix.SYS_MOUNT_SETATTR, "openat2": unix.SYS_OPENAT2,
 		"socketpair": unix.SYS_SOCKETPAIR, "clone": unix.SYS_CLONE, "execve": unix.SYS_EXECVE, "statx": unix.SYS_STATX,
+		"close_range": unix.SYS_CLOSE_RANGE,
 	}
 	for name, number := range calls {
 		for _, errno := range []unix.Errno{unix.EPERM, unix.ENOSYS} {
@@ -140,8 +141,12 @@ func TestRefusedSystemCalls(t *testing.T) {
 							t.Errorf("%s: %s", user, got)
 						}
 						// Root is exempt, so much of this does not concern him.
-						if lines := b.journal.Lines(); len(lines) != 1 || (user == "alice" && !strings.Contains(lines[0], "cannot")) {
+						lines := b.journal.Lines()
+						if len(lines) != 1 || (user == "alice" && !strings.Contains(lines[0], "cannot")) {
 							t.Errorf("%s: the log has %q", user, lines)
+						}
+						if user == "alice" && name != "execve" && !strings.Contains(lines[0], "filter of system calls (seccomp)") {
+							t.Errorf("the log does not name the filter: %q", lines)
 						}
 					}
 				})
