@@ -56,7 +56,7 @@ func TestTheLauncherRefusesWithAReason(t *testing.T) {
 	}
 }
 
-// Where the C library is older than the one that the worker was built with, or the worker
+// CASES 77: where the C library is older than the one that the worker was built with, or the worker
 // cannot be loaded for another reason, there is no launcher yet that could say so.
 func TestTheLoadersErrorIsLogged(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, why string }{

@@ -216,7 +216,7 @@ func (b *bench) checkInstance() {
 }
 
 // A limit that cannot be raised without CAP_SYS_RESOURCE is named in the log. With less
-// than the loader of the C library needs, there is nobody to name it.
+// than the loader of the C library needs, its error is in the log, without the limit's name.
 func TestTooLittleMemory(t *testing.T) {
 	leftover.Require(t)
 	for name, words := range map[string][]string{
