@@ -26,8 +26,9 @@
 #                   autopkgtest, compare a second build, build the RPM; as root. With
 #                   OLD=DIR, also the upgrade from the packages in DIR (test/package/run)
 #   make test-old   build and test logins in Debian 11; as root
-#   make test-vm    SELinux, AppArmor, hard limits and quotas in virtual machines; takes ten
-#                   minutes or more and is not part of "make test"; as root
+#   make test-vm    SELinux, AppArmor, hard limits and quotas in virtual machines, and after
+#                   "make deb ARCH=arm64" also that package on arm64; takes ten minutes or
+#                   more and is not part of "make test"; as root
 #   make cross      vet, build and test the Go parts for other architectures
 #   make fuzz       run each fuzz target for FUZZTIME
 #   make measure    count what makes the sources hard to read: lengths, names, stilted words,
