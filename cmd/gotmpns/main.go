@@ -1,5 +1,6 @@
 // Command gotmpns shows, tries, checks and enters the private /tmp of logins;
-// see [gotmpns/internal/cli].
+// see [gotmpns/internal/cli]. It is installed as gotmpns-full, which the program in PATH
+// (c/front.c) executes for all subcommands but "run".
 package main
 
 import (
@@ -12,6 +13,5 @@ func main() {
 	if status, was := cli.Stage(os.Args, os.Stderr); was {
 		os.Exit(status)
 	}
-	cli.HandOver(os.Args)
 	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
 }

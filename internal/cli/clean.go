@@ -131,7 +131,7 @@ func sweep(records *state.Dir) {
 // the C library only the users in /etc/passwd would be known.
 func userExists(uid uint32) (bool, error) {
 	if !isFull {
-		return false, fmt.Errorf("cannot ask the name service for uid %d: %s is missing", uid, fullPath)
+		return false, fmt.Errorf("cannot ask the name service for uid %d: this command was built without the C library", uid)
 	}
 	_, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
 	if errors.As(err, new(user.UnknownUserIdError)) {

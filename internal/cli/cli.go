@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gotmpns/internal/errtext"
 	"gotmpns/internal/run"
 )
 
@@ -42,14 +43,8 @@ func printError(err error, errOut io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	status := statusOf(err)
-	if text := err.Error(); text != "" {
-		fmt.Fprintln(errOut, "gotmpns: error: "+harmless(text))
-	}
-	if hint := hintOf(err); hint != "" {
-		fmt.Fprintln(errOut, "gotmpns: hint: "+harmless(hint))
-	}
-	return status
+	errtext.Print(errOut, err, hintOf(err))
+	return statusOf(err)
 }
 
 func newRoot() *cobra.Command {

@@ -6,12 +6,12 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
 	"gotmpns/internal/check"
+	"gotmpns/internal/errtext"
 )
 
 // screen is where results for people go. What is not a terminal gets plain lines.
@@ -42,23 +42,12 @@ func isTerminal(fd int) bool {
 // paragraph prints a text after a head, wrapped, with later lines below the text.
 // The head's own width does not count colors.
 func (s screen) paragraph(head string, indent int, text string) {
-	for i, line := range wrap(harmless(text), s.width-indent) {
+	for i, line := range wrap(errtext.Harmless(text), s.width-indent) {
 		if i > 0 {
 			head = strings.Repeat(" ", indent)
 		}
 		fmt.Fprintln(s.out, head+line)
 	}
-}
-
-// harmless is a text without what a terminal takes for a command: names in messages may be
-// a user's.
-func harmless(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || unicode.IsGraphic(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
 }
 
 // levelHead is the column in which a finding's level stands.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"gotmpns/internal/size"
 )
 
 // parseSize reads "2G", "20%" and plain numbers of bytes; fault says why it cannot.
@@ -14,7 +16,7 @@ func parseSize(v value) (bytes uint64, percent uint, fault string) {
 	case v.kind == unstable.String && strings.HasSuffix(v.text, "%"):
 		percent, fault = parsePercent(strings.TrimSuffix(v.text, "%"))
 	case v.kind == unstable.String:
-		bytes, fault = parseSizeText(v.text)
+		bytes, fault = size.Parse(v.text)
 	case v.kind == unstable.Integer:
 		bytes, fault = parseBytes(v.text)
 	default:
@@ -46,25 +48,9 @@ func parsePercent(digits string) (uint, string) {
 
 // ParseSize reads a size as the configuration has it, such as "2G", into bytes.
 func ParseSize(text string) (uint64, error) {
-	size, why := parseSizeText(text)
-	if why != "" {
-		return 0, fmt.Errorf("%q %s", text, why)
+	bytes, fault := size.Parse(text)
+	if fault != "" {
+		return 0, fmt.Errorf("%q %s", text, fault)
 	}
-	return size, nil
-}
-
-func parseSizeText(text string) (uint64, string) {
-	digits := strings.TrimRight(text, "kKmMgGtT")
-	shift, ok := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[strings.ToUpper(text[len(digits):])]
-	isNumber := digits != "" && strings.Trim(digits, "0123456789") == ""
-	n, err := strconv.ParseUint(digits, 10, 64)
-	switch {
-	case !ok || !isNumber:
-		return 0, `is not a valid size; use a number followed by K, M, G or T, as in "512M"`
-	case err != nil || n > 1<<63>>shift:
-		return 0, "is too large"
-	case n == 0:
-		return 0, "must not be zero"
-	}
-	return n << shift, ""
+	return bytes, nil
 }

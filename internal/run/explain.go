@@ -29,9 +29,9 @@ func explainUnshare(err error) error {
 	return err
 }
 
-// filtered asks whether a filter forbids unshare(2), for unshare(1) would not say so.
+// filtered reports whether a filter of system calls is why the front could not unshare.
 // The kernel refuses a user namespace to a process with threads, as every Go program
-// is one, with EINVAL; what comes before that is a filter's answer.
+// is one, with EINVAL; any other refusal comes from a filter.
 func filtered() error {
 	err := unix.Unshare(unix.CLONE_NEWUSER)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {

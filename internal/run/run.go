@@ -1,23 +1,23 @@
 // Package run runs a command in a mount namespace of its own, for anybody.
 //
-// Who has CAP_SYS_ADMIN gets the namespaces as they are: the calling thread
+// A caller with CAP_SYS_ADMIN gets the namespaces directly: the calling thread
 // unshares, mounts, and becomes the command. Anybody else gets a user namespace
-// around them, in which uid and gid are what they were. A program with several
-// threads, as every Go program is one, cannot enter a user namespace itself
-// (unshare(2)), so the process becomes unshare(1) of util-linux, which can and then
-// becomes this program again, in a later stage (see [Continue]):
+// around them, in which uid and gid are the same as outside. A program with several
+// threads cannot enter a user namespace (unshare(2)), and every Go program has several.
+// So the command in PATH is a small C program (c/front.c): it enters the
+// namespaces and becomes this one, which is named after what its caller was allowed
+// to do (see [CallerOf]):
 //
-//	gotmpns run
-//	unshare
-//	gotmpns gotmpns-run-setup    in the namespaces: mounts, gives up what it has
+//	gotmpns run        c/front.c: enters the user and mount namespace
+//	gotmpns-run        mounts, gives up the capabilities of the namespace
 //	COMMAND
 //
-// All of that is one process, so there is nobody between the command and who
-// started it: signals, job control and exit status are its own. A pid namespace
-// begins with a child, so there is no way around one, nor where there is no
-// unshare(1):
+// All of that is one process, so there is nobody between the command and the process
+// that started it: signals, job control and exit status are its own. A pid namespace
+// begins with a child, so there is no way around one. There is none either where
+// this program is started without the front:
 //
-//	gotmpns run                      waits, passes signals on, ends as the command ended
+//	gotmpns-run                      waits, passes signals on, ends as the command ended
 //	  gotmpns gotmpns-run-setup      mounts, and becomes
 //	  gotmpns gotmpns-run-init       pid 1: starts COMMAND, reaps, passes signals on
 //	    COMMAND
@@ -37,7 +37,6 @@ package run
 
 import (
 	"errors"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -104,38 +103,36 @@ const capSysAdmin = 1 << unix.CAP_SYS_ADMIN
 // Run runs the command. It returns with the command's exit status, or 128 and the
 // number of the signal that ended it, when the command has ended; or with an error
 // when it was not run. Where it can, it becomes the command and does not return.
-func Run(r Request) (status int, err error) {
+func (c Caller) Run(r Request) (status int, err error) {
 	runtime.LockOSThread() // namespaces and PR_SET_PDEATHSIG belong to a thread
-	before, err := readPrivileges()
-	if err != nil {
-		return 0, err
-	}
-	privileged := before.effective&capSysAdmin != 0
+	privileged := c.before.effective&capSysAdmin != 0
 	if !privileged && r.Propagation == Shared {
 		return 0, &Error{
 			errors.New("cannot share mounts with the host: mounts made in a user namespace never leave it"),
 			"only root can use --propagation shared",
 		}
 	}
-	if privileged && !r.PID {
-		if err := unix.Unshare(int(r.namespaces())); err != nil {
-			return 0, explainUnshare(err)
-		}
-		if err := setUp(r, false); err != nil {
-			return 0, err
-		}
-		return 0, execute(r.Command)
-	}
-	s := stage{request: r, userNamespace: !privileged, after: before}
+	s := stage{request: r, userNamespace: !privileged, after: c.before}
 	if r.MayMount {
-		s.after = before.with(capSysAdmin)
+		s.after = c.before.with(capSysAdmin)
 	}
-	if !r.PID {
-		if err := s.throughUnshare(); !errors.Is(err, os.ErrNotExist) {
+	if r.PID {
+		return s.supervise()
+	}
+	if !privileged && !c.entered {
+		if err := filtered(); err != nil {
 			return 0, err
 		}
+		return s.supervise()
 	}
-	return s.supervise()
+	namespaces := r.namespaces()
+	if c.entered {
+		namespaces &^= unix.CLONE_NEWNS
+	}
+	if err := unix.Unshare(int(namespaces)); err != nil {
+		return 0, explainUnshare(err)
+	}
+	return 0, s.setUpAndExecute()
 }
 
 // namespaces returns the CLONE_NEW* flags; of the user namespace others know.

@@ -2,10 +2,8 @@ package run
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,9 +18,8 @@ const (
 )
 
 const (
-	self        = "/proc/self/exe" // this program, whatever is mounted over its path
-	selfName    = "gotmpns"
-	unshareTool = "/usr/bin/unshare"
+	self     = "/proc/self/exe" // this program, whatever is mounted over its path
+	selfName = "gotmpns"
 )
 
 // Continue is for main, before it does anything else: where args, with the
@@ -53,6 +50,12 @@ func continueSetUp(args []string) error {
 	if !ok {
 		return errors.New("cannot continue: " + setUpStage + " is started by gotmpns run only")
 	}
+	return s.setUpAndExecute()
+}
+
+// setUpAndExecute mounts in the calling thread's namespaces, which are new, and becomes the
+// command, or its pid 1. It returns with an error only.
+func (s stage) setUpAndExecute() error {
 	if err := setUp(s.request, s.userNamespace); err != nil {
 		return err
 	}
@@ -132,30 +135,6 @@ func decode(words []string) (s stage, ok bool) {
 	}
 	s.request.Command = words
 	return s, true
-}
-
-// throughUnshare becomes unshare(1) and, through it, the set-up; it returns with an
-// error only, os.ErrNotExist where there is no unshare(1).
-func (s stage) throughUnshare() error {
-	// unshare(1) would not say why.
-	if name, value := forbiddingSetting(readSetting); name != "" && value == "0" {
-		return forbidden(unix.EPERM, readSetting)
-	}
-	if err := filtered(); err != nil {
-		return err
-	}
-	program, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("cannot find out which program this is: %w", err)
-	}
-	words := []string{"unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "--propagation", "unchanged"}
-	for _, f := range s.flags() {
-		if slices.Contains([]string{"net", "ipc", "uts"}, f.name) && *f.value {
-			words = append(words, "--"+f.name)
-		}
-	}
-	words = append(words, "--", program)
-	return syscall.Exec(unshareTool, append(words, s.encode()[1:]...), os.Environ())
 }
 
 // supervise starts the later stages as a child in new namespaces, and waits for it.

@@ -75,7 +75,7 @@ func TestTheSessionLibraryExportsOneFunctionOfOurs(t *testing.T) {
 }
 
 func TestAllAreHardened(t *testing.T) {
-	for _, name := range []string{"pam_gotmpns.so", "gotmpns-worker", "gotmpns-session.so"} {
+	for _, name := range []string{"pam_gotmpns.so", "gotmpns-worker", "gotmpns-session.so", "gotmpns"} {
 		t.Run(name, func(t *testing.T) {
 			f := open(t, name)
 			var relro, stack bool
@@ -120,7 +120,7 @@ func TestTheStackOfTheCPartsIsProtected(t *testing.T) {
 func installed(t *testing.T) []string {
 	t.Helper()
 	names := []string{
-		"gotmpns", "gotmpns-full", "gotmpns-session.so", "gotmpns-worker", "pam_gotmpns.so",
+		"gotmpns", "gotmpns-full", "gotmpns-run", "gotmpns-session.so", "gotmpns-worker", "pam_gotmpns.so",
 		"gotmpns.toml", "gotmpns.conf", "_gotmpns", "gotmpns.fish", // completions; that of bash is named like the command
 	}
 	for _, pattern := range []string{"docs/*.[158]", "debian/gotmpns*.socket", "debian/gotmpns*.timer", "debian/gotmpns*.service.in"} {
@@ -133,6 +133,40 @@ func installed(t *testing.T) []string {
 		}
 	}
 	return names
+}
+
+// The command in PATH starts without a loader, and has nothing that one would have to fill in.
+func TestTheFrontOfTheCommandNeedsNoLibrary(t *testing.T) {
+	f := open(t, "gotmpns")
+	if f.Machine != elf.EM_X86_64 && f.Machine != elf.EM_AARCH64 {
+		t.Skip("on this architecture it is linked with the C library")
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_TLS {
+			t.Errorf("it has a segment of type %v", p.Type)
+		}
+	}
+	libraries, err := f.ImportedLibraries()
+	if err != nil || len(libraries) > 0 {
+		t.Errorf("it needs %v, %v", libraries, err)
+	}
+	for _, section := range f.Sections {
+		if strings.HasPrefix(section.Name, ".rel") && section.Size > 0 {
+			t.Errorf("it has relocations, in %s", section.Name)
+		}
+	}
+}
+
+// How long a Go program takes to start depends on what is linked into it.
+func TestTheProgramOfRunIsSmall(t *testing.T) {
+	f := open(t, "gotmpns-run")
+	info, err := os.Stat("../../build/gotmpns-run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > 4<<20 || f.Section(".interp") != nil {
+		t.Errorf("it has %d bytes; is it static: %v", info.Size(), f.Section(".interp") == nil)
+	}
 }
 
 // make install and make uninstall are each other's opposite, and what is
@@ -193,11 +227,11 @@ func TestTheCPartsAreTheSameBytesInTwoDirectories(t *testing.T) {
 			}
 		}
 		// The debug information has the directory in it, if anything has.
-		make := exec.Command("make", "-s", "-C", dir, "CFLAGS=-O2 -g", "build/pam_gotmpns.so", "build/gotmpns-worker")
+		make := exec.Command("make", "-s", "-C", dir, "CFLAGS=-O2 -g", "build/pam_gotmpns.so", "build/gotmpns-worker", "build/gotmpns")
 		if out, err := make.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		for _, file := range []string{"pam_gotmpns.so", "gotmpns-worker"} {
+		for _, file := range []string{"pam_gotmpns.so", "gotmpns-worker", "gotmpns"} {
 			content, err := os.ReadFile(filepath.Join(dir, "build", file))
 			if err != nil {
 				t.Fatal(err)
@@ -206,6 +240,6 @@ func TestTheCPartsAreTheSameBytesInTwoDirectories(t *testing.T) {
 		}
 	}
 	if !bytes.Equal(built[0], built[1]) {
-		t.Error("built in another directory, the module or the worker is another file")
+		t.Error("built in another directory, the module, the worker or the command is another file")
 	}
 }

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -29,7 +31,7 @@ func TestRun(t *testing.T) {
 }
 
 func runScript(t *testing.T, file string) {
-	command := builtCommand(t)
+	build := buildDirectory(t)
 	if leftover.Disposable() {
 		leftover.Snapshot(t, leftover.Ignore("/run/mount")) // mount(8) makes it
 	}
@@ -39,18 +41,18 @@ func runScript(t *testing.T, file string) {
 		Condition: func(condition string) (bool, error) {
 			return condition == "disposable" && leftover.Disposable(), nil
 		},
-		Setup: func(env *testscript.Env) error { return setUpRun(env, command) },
+		Setup: func(env *testscript.Env) error { return setUpRun(env, build) },
 	})
 }
 
-func builtCommand(t *testing.T) string {
+func buildDirectory(t *testing.T) string {
 	t.Helper()
-	path, err := filepath.Abs("../../build/gotmpns")
+	path, err := filepath.Abs("../../build")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("needs build/gotmpns: run make build")
+	if _, err := os.Stat(filepath.Join(path, "gotmpns-run")); err != nil {
+		t.Skip("needs build/gotmpns-run: run make build")
 	}
 	return path
 }
@@ -63,17 +65,24 @@ exec setpriv --reuid "$user" --regid "$user" --init-groups -- env HOME="/home/$u
 `
 
 // setUpRun puts the command in front of PATH, in a place that users can reach.
-func setUpRun(env *testscript.Env, command string) error {
+func setUpRun(env *testscript.Env, build string) error {
 	bin := filepath.Join(env.WorkDir, ".bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return err
 	}
-	program, err := os.ReadFile(command)
-	if err != nil {
-		return err
+	for _, name := range []string{"gotmpns-run", "gotmpns-full"} {
+		program, err := os.ReadFile(filepath.Join(build, name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(bin, name), program, 0o755); err != nil {
+			return err
+		}
 	}
-	if err := os.WriteFile(filepath.Join(bin, "gotmpns"), program, 0o755); err != nil {
-		return err
+	// The place of these is compiled in.
+	front := exec.Command("make", "-s", "-C", filepath.Dir(build), "front", "LIBEXECDIR="+bin, "OUT="+filepath.Join(bin, "gotmpns"))
+	if out, err := front.CombinedOutput(); err != nil {
+		return fmt.Errorf("make front: %w: %s", err, out)
 	}
 	if err := os.WriteFile(filepath.Join(bin, "by"), []byte(byUser), 0o755); err != nil {
 		return err
