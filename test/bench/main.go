@@ -71,7 +71,10 @@ func run(output, include string, ssh bool) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "bench: %d starts of each kind\n", startRounds)
-	if r.starts, err = measureStarts(filepath.Join(filepath.Dir(h.program), "../gotmpns")); err != nil {
+	if err := installCommand(filepath.Dir(h.program)); err != nil {
+		return err
+	}
+	if r.starts, err = measureStarts(); err != nil {
 		return err
 	}
 	if r.populated, r.deserted, err = h.measurePopulated(); err != nil {
