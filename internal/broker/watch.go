@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -230,7 +231,7 @@ func (w *watcher) rescan(home *view.Resident) error {
 	}
 	known, adopted := w.known(), map[uint32]bool{}
 	for session := range records.Named {
-		if known[session.Name] {
+		if _, isKnown := slices.BinarySearch(known, session.Name); isKnown {
 			continue
 		}
 		fd, err := unix.PidfdOpen(session.PID, 0)
@@ -255,12 +256,15 @@ func (w *watcher) rescan(home *view.Resident) error {
 	return nil
 }
 
-func (w *watcher) known() map[string]bool {
+// known returns the names of the sessions that are watched, sorted: a set of them takes twice
+// the memory, for all sessions of the host at once.
+func (w *watcher) known() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	known := make(map[string]bool, len(w.sessions))
+	known := make([]string, 0, len(w.sessions))
 	for _, session := range w.sessions {
-		known[session.name] = true
+		known = append(known, session.name)
 	}
+	slices.Sort(known)
 	return known
 }

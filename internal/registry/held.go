@@ -29,12 +29,12 @@ type held struct {
 	id       mountfd.ID
 	key      unique.Handle[string]
 	made     string    // the name of the session that it was made for
-	lives    bool      // that session has not ended
 	others   []string  // further sessions that have not ended
 	resident *resident // a process that is in it though no session is
 	older    *held     // of the same user
 	fd, pid  int32
 	uid      uint32
+	lives    bool // the session that it was made for has not ended
 }
 
 // duplicate returns another descriptor of the namespace: what is held may be closed at
