@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -108,11 +109,13 @@ func (w *watcher) run() error {
 		return err
 	}
 	next, pause := time.Now(), coalesce
+	var before int
 	for {
 		if now := time.Now(); !now.Before(next) {
 			if err := w.rescan(home); err != nil {
 				w.journal.problem(err)
 			}
+			before = w.trim(before)
 			next = now.Add(rescanInterval)
 		}
 		ended, err := w.wait(time.Until(next), 1)
@@ -254,6 +257,19 @@ func (w *watcher) rescan(home *view.Resident) error {
 	}
 	w.release(records, users)
 	return nil
+}
+
+// trim gives memory back where there are many sessions, or were at the last scan: logins in
+// great number leave a heap with holes, a third of it. It returns how many there are.
+func (w *watcher) trim(before int) int {
+	const many = 1000
+	w.mu.Lock()
+	now := len(w.sessions)
+	w.mu.Unlock()
+	if max(before, now) >= many {
+		debug.FreeOSMemory() // some milliseconds, in the background
+	}
+	return now
 }
 
 // known returns the names of the sessions that are watched, sorted: a set of them takes twice

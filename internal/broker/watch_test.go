@@ -316,3 +316,30 @@ func TestDescriptorsAreLeftForAnswers(t *testing.T) {
 		t.Error("the third descriptor is one too many, or no descriptor is")
 	}
 }
+
+// Where there are few sessions, no logout pays for a collection; where there are many, or
+// were until a moment ago, the memory goes back at once.
+func TestMemoryIsGivenBackAfterManySessions(t *testing.T) {
+	w := &watcher{sessions: map[int]watched{}}
+	collections := func(before int) uint32 {
+		var earlier, later runtime.MemStats
+		runtime.ReadMemStats(&earlier)
+		if now := w.trim(before); now != len(w.sessions) {
+			t.Errorf("%d sessions are counted as %d", len(w.sessions), now)
+		}
+		runtime.ReadMemStats(&later)
+		return later.NumForcedGC - earlier.NumForcedGC
+	}
+	if n := collections(999); n != 0 {
+		t.Errorf("after 999 sessions it collects %d times", n)
+	}
+	if n := collections(1000); n == 0 {
+		t.Error("after 1000 sessions it does not collect")
+	}
+	for fd := range 1000 {
+		w.sessions[fd] = watched{}
+	}
+	if n := collections(0); n == 0 {
+		t.Error("with 1000 sessions it does not collect")
+	}
+}
