@@ -334,6 +334,8 @@ bench: build
 	@mkdir -p build/bench
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) $(LDFLAGS) -o build/bench/bench-host test/bench/c/host.c -lpam
 	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC $(LDFLAGS) -shared -o build/bench/pam_floor.so test/bench/c/pam_floor.c
+	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) -fPIC $(LDFLAGS) -shared -o build/bench/pam_asking.so test/bench/c/pam_asking.c
+	$(CC) $(STRICT) $(CFLAGS) $(HARDEN) $(LDFLAGS) -o build/bench/floor-server test/bench/c/floor_server.c
 	CGO_ENABLED=0 $(GO_BUILD) -o build/bench/bench ./test/bench
 	install -m 0755 build/pam_gotmpns.so build/gotmpns-worker build/gotmpns-session.so build/gotmpns-full build/gotmpns-run build/gotmpns build/bench/
 	test/host/boot --suite $(SUITE) --rw $(CURDIR)/build/bench -- $(CURDIR)/build/bench/bench -ssh -o $(CURDIR)/build/bench/ssh.md

@@ -18,21 +18,33 @@ const (
 	niceness    = "-10" // as gotmpns.service has it
 )
 
-// startBroker starts "gotmpns serve", which ends with this process (disposable
-// roots end with their command), and waits until it answers.
-func (h *host) startBroker(program string) error {
-	h.broker = exec.Command("nice", "-n", niceness, program, "serve")
-	h.broker.Stderr = os.Stderr
-	if err := h.broker.Start(); err != nil {
-		return err
+// startBroker starts "gotmpns serve".
+func (h *host) startBroker(program string) (err error) {
+	h.broker, err = serve("/run/gotmpns/broker.sock", program, "serve")
+	return err
+}
+
+// startServer starts what answers the floor.
+func startServer(socket, program string, args ...string) error {
+	_, err := serve(socket, program, args...)
+	return err
+}
+
+// serve starts a server, which ends with this process (disposable roots end with their
+// command), and waits until it listens. Its first process is the server itself.
+func serve(socket, program string, args ...string) (*exec.Cmd, error) {
+	server := exec.Command("nice", append([]string{"-n", niceness, program}, args...)...)
+	server.Stderr = os.Stderr
+	if err := server.Start(); err != nil {
+		return nil, err
 	}
 	for range 500 {
-		if _, err := os.Stat("/run/gotmpns/broker.sock"); err == nil {
-			return nil
+		if _, err := os.Stat(socket); err == nil {
+			return server, nil
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return errors.New("the broker does not listen")
+	return nil, fmt.Errorf("%s does not listen", program)
 }
 
 // weight is what the broker takes up.

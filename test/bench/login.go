@@ -18,6 +18,7 @@ import (
 const (
 	stacks        = "/run/bench/pam.d"
 	floorInstance = "/run/bench/alice"
+	floorSocket   = "/run/bench/floor.sock"
 	mountSource   = "/run/bench/source"
 	mountPoints   = "/run/bench/mounts"
 	// The parent of pam_namespace's instances: mode 0, as namespace.conf(5) wants it.
@@ -35,6 +36,7 @@ type variant struct {
 const (
 	permit  = "permit"
 	floor   = "floor"
+	asking  = "asking"
 	shipped = "namespace"
 	noinit  = "noinit"
 	worker  = "worker"
@@ -56,6 +58,7 @@ const configDirectory = "/etc/security"
 var variants = []variant{
 	{service: permit, title: "pam_permit"},
 	{service: floor, title: "floor", private: true},
+	{service: asking, title: "floor, asked of a server", private: true},
 	{service: shipped, title: "pam_namespace as shipped", private: true,
 		namespace: "/tmp " + namespaceParent + "/ user root\n"},
 	{service: noinit, title: "pam_namespace `noinit`", private: true,
@@ -92,6 +95,7 @@ func newHost() (*host, error) {
 	modules := map[string]string{
 		permit:  "pam_permit.so",
 		floor:   filepath.Join(build, "pam_floor.so") + " " + floorInstance,
+		asking:  filepath.Join(build, "pam_asking.so") + " " + floorSocket,
 		shipped: "pam_namespace.so",
 		noinit:  "pam_namespace.so",
 		worker: filepath.Join(build, "pam_gotmpns.so") + " socket=none worker=" +
@@ -113,7 +117,9 @@ func newHost() (*host, error) {
 			return nil, err
 		}
 	}
-	return h, errors.Join(makeUsers(), mountCgroups(), h.listen(), h.startBroker(filepath.Join(build, "gotmpns-full")))
+	return h, errors.Join(makeUsers(), mountCgroups(), h.listen(),
+		startServer(floorSocket, filepath.Join(build, "floor-server"), floorSocket, floorInstance),
+		h.startBroker(filepath.Join(build, "gotmpns-full")))
 }
 
 // listen is the system's log: who logs has to pay for it here as elsewhere.

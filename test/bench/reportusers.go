@@ -56,8 +56,8 @@ func (r report) writeBrokerWeight(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\n\nWhen all of them have ended, the broker has %d KiB resident, %d threads and %d descriptors.\n"+
 		"\nA logout with `cleanup = \"logout\"`, while %d other users are logged in and the host has %d mounts, takes %.1f ms of the\n"+
-		"broker's processor time (median of %d); no login waits for it.\n",
-		r.deserted.memory, r.deserted.threads, r.deserted.descriptors, logoutUsers, logoutMounts, r.logout, logouts)
+		"broker's processor time (median of %d), and the login before it %.1f; no login waits for it.\n",
+		r.deserted.memory, r.deserted.threads, r.deserted.descriptors, logoutUsers, logoutMounts, r.logout.logout, logouts, r.logout.login)
 }
 
 // manyUsersRatio is what a row costs with the most users, as a multiple of what it costs
@@ -96,7 +96,7 @@ func (r report) writeManyTargets(b *strings.Builder, verdict map[bool]string) {
 			quantile(most.commands[c.title], 0.5), commandLimits[c.title], " ms")
 	}
 	row(fmt.Sprintf("broker: at most %d MiB resident with %d sessions", memoryLimit>>10, most.sessions), float64(most.broker.memory)/1024, memoryLimit>>10, " MiB")
-	row(fmt.Sprintf("broker: a logout with clean-up, %d sessions, %d mounts: at most %.0f ms", logoutUsers, logoutMounts, logoutLimit), r.logout, logoutLimit, " ms")
+	row(fmt.Sprintf("broker: a logout with clean-up, %d sessions, %d mounts: at most %.0f ms", logoutUsers, logoutMounts, logoutLimit), r.logout.logout, logoutLimit, " ms")
 	r.writeSecondTargets(row)
 	ours, theirs := r.crowded[broker], r.crowded[noinit]
 	row(fmt.Sprintf("mount(2) on the host, %d sessions of %d users: at most %.1f times pam_namespace's", crowd, crowdUsers, hostMountLimit),

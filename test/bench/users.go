@@ -235,30 +235,38 @@ func (h *host) measureSecond() (logins, ends map[string][]float64, err error) {
 	return logins, ends, nil
 }
 
-// measureLogout is the processor time, in milliseconds, that the broker needs for a logout
-// with cleanup = "logout" while so many users are logged in.
-func (h *host) measureLogout() (used float64, err error) {
+// A loggedOut is processor time of the broker, in milliseconds: for a logout with
+// cleanup = "logout", and for the login before it.
+type loggedOut struct{ login, logout float64 }
+
+// measureLogout measures it while so many users are logged in.
+func (h *host) measureLogout() (median loggedOut, err error) {
 	m, err := h.openRange(logout, 0, logoutUsers, logoutUsers)
 	if err != nil {
-		return 0, err
+		return median, err
 	}
 	time.Sleep(logoutWindow)
-	var all []float64
+	var logins, all []float64
 	for range logouts {
-		idle, err := h.processorTime(func() error { return nil })
-		if err != nil {
-			return 0, err
-		}
-		busy, err := h.processorTime(func() error {
-			_, err := h.loginOf(variantOf(logout), "alice")
+		var kept session
+		login, err := h.processorTime(func() (err error) {
+			kept, _, err = h.keep(variantOf(logout), "alice")
 			return err
 		})
 		if err != nil {
-			return 0, err
+			return median, err
 		}
-		all = append(all, busy-idle)
+		idle, err := h.processorTime(func() error { return nil })
+		if err != nil {
+			return median, err
+		}
+		busy, err := h.processorTime(func() error { return end([]session{kept}) })
+		if err != nil {
+			return median, err
+		}
+		logins, all = append(logins, login-idle), append(all, busy-idle)
 	}
-	return quantile(all, 0.5), m.close()
+	return loggedOut{quantile(logins, 0.5), quantile(all, 0.5)}, m.close()
 }
 
 // processorTime is what the broker uses, in milliseconds, while something is done and in
