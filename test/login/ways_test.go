@@ -219,10 +219,22 @@ func startProcess(t *testing.T, name string, args ...string) (stop func()) {
 		t.Fatal(err)
 	}
 	return func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
-		timer.Stop()
+		ended := make(chan struct{})
+		go func() {
+			_ = cmd.Wait()
+			close(ended)
+		}()
+		// Again and again: atd misses a signal that comes just before it goes to sleep.
+		for range 50 {
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			select {
+			case <-ended:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		_ = cmd.Process.Kill()
+		<-ended
 	}
 }
 
