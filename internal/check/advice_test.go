@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 )
 
@@ -46,7 +45,7 @@ func TestEveryPieceOfAdviceIsFollowed(t *testing.T) {
 			}
 		}
 	}
-	for _, id := range badIDs(t) {
+	for _, id := range ids(t, "Notice|Problem") {
 		if !seen[id] {
 			t.Errorf("no fault in the table has the finding %s", id)
 		}
@@ -80,28 +79,4 @@ func followersOf(t *testing.T) map[string][]*regexp.Regexp {
 		}
 	}
 	return followers
-}
-
-// badIDs finds the ids of notices and problems in the source.
-func badIDs(t *testing.T) []string {
-	t.Helper()
-	names, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := regexp.MustCompile(`"([a-z]+(?:-[a-z]+)*)", (?:Notice|Problem),|(?:problem|notice)\("([a-z-]+)"|"(leftover-[a-z]+)"`)
-	var found []string
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, match := range id.FindAllStringSubmatch(string(text), -1) {
-			found = append(found, match[1]+match[2]+match[3])
-		}
-	}
-	return found
 }
